@@ -1,0 +1,1 @@
+"""What both homes of the ledger share. Knows no network and no clock."""

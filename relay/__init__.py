@@ -1,0 +1,1 @@
+"""The public home of the ledger: takes signed pushes in, serves curl, pages and phones."""
