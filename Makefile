@@ -1,0 +1,58 @@
+# Two commands are all that a newcomer needs: `make run` and `make test`.
+PYTHON  ?= $(shell command -v python3.12 python3.11 python3.13 python3 | head -n 1)
+VENV    := .venv
+PY      := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+
+.PHONY: help run demo test test-long lint bench package deploy-local pictures lock clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+run: $(VENV)/.run  ## relay and agent, paired, on this machine's own transcripts and trackers
+	@$(PY) -m tools.run
+
+demo: $(VENV)/.run  ## the same on generated sample data
+	@$(PY) -m tools.run --demo
+
+test: $(VENV)/.test  ## every test that this machine can run; says what was skipped and why
+	@$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-long: $(VENV)/.test  ## the nightly figures
+	@$(PY) -m tools.nightly
+
+lint: $(VENV)/.test  ## style and types
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+bench: $(VENV)/.test  ## measure, compare with peers, write the table that the README shows
+	@$(PY) -m bench
+
+package: $(VENV)/.test  ## the Lambda zip and the CloudFormation template, offline
+	@$(PY) -m tools.package
+
+deploy-local: $(VENV)/.test  ## deploy to an emulated AWS on loopback and run the journey through it
+	@$(PY) -m tools.deploy_local
+
+lock: $(VENV)/.test  ## pin requirements.in and requirements-dev.in with hashes
+	@for name in requirements requirements-dev; do \
+	  $(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header $$name.in -o $$name.txt; done
+
+clean:  ## forget everything that was made
+	rm -rf $(VENV) build var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Session Relay needs Python 3.11 or newer: install it, then run make again" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Session Relay needs Python 3.11 or newer: run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once) ..." >&2
+	@$(PYTHON) -m venv $(VENV) || { echo "python venv is missing: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what runs ..." >&2
+	@$(INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: requirements-dev.txt $(VENV)/.run
+	@echo "Installing what tests ..." >&2
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
