@@ -1,0 +1,190 @@
+"""What a right reader makes of a tracker's row: one session or block, or the reason why it is none.
+
+Rows are as untidy as the scripts that wrote them; the rules here are the whole of our opinion on
+them. Pure: the zone of the tracker's local times and the time of day come in as arguments.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import tzinfo
+from hashlib import sha256
+
+from local_agent.readers import untidy
+from local_agent.readers.tracker_dialects import Table, Values
+
+QUARTER_MS = 15 * 60 * 1000
+ALIVE_MS = 24 * 3600 * 1000
+"""A row that says it is active is believed for this long after its newest sign of life."""
+
+NO_ID, NO_TIME = "no id", "no time"
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+FILLED = frozenset(("created_at", "updated_at"))
+"""Columns that SQLite's CURRENT_TIMESTAMP fills in every dialect, by default or by an UPDATE."""
+SIGNS = ("start_time", "end_time", "last_token_update", "updated_at", "created_at")
+TIMES = frozenset(SIGNS)
+NAMED = frozenset(
+    "id session_type start_time end_time conversation_id models_used estimated_tokens is_active metadata total_messages "
+    "project_path".split()
+)
+BLOCK_NAMED = frozenset("id session_type start_time end_time total_sessions total_tokens efficiency_score is_complete".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that a tracker declares. *sign* is its newest sign of life; *facts* is the body without what time decides."""
+
+    key: str
+    conversation_id: str
+    says_active: bool
+    sign: int
+    facts: dict[str, object]
+
+    def alive(self, now: int) -> bool:
+        return self.says_active and now - self.sign < ALIVE_MS
+
+    def body(self, now: int) -> dict[str, object]:
+        """The body of the record as of *now*: an old claim to be active is stale, and says so."""
+        stale = self.says_active and not self.alive(now)
+        return {**self.facts, "is_active": self.alive(now), **({"stale": True} if stale else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    key: str
+    facts: dict[str, object]
+
+
+def key_of(tracker: str, id: str) -> str:
+    """The record's id: a UUID names the same session everywhere, any other id only within its tracker."""
+    return id.lower() if UUID.fullmatch(id) else qualified(tracker, id)
+
+
+def qualified(tracker: str, id: str) -> str:
+    """An id that is unique within one tracker only; a long one is shortened to its hash."""
+    return f"{tracker}:{id if len(id) <= 100 else sha256(id.encode()).hexdigest()}"
+
+
+def session_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> Session | str:
+    """The session that *row* declares, or why it is skipped (NO_ID, NO_TIME)."""
+    shown = untidy.text(row.get("id"), 4096)
+    times = _times(row, table, zone)
+    start = next((times[name] for name in ("start_time", "created_at", "last_token_update", "updated_at") if name in times), None)
+    if not shown or start is None:
+        return NO_TIME if shown else NO_ID
+    end = times.get("end_time")
+    end = None if end is None else max(end, start)
+    says_active = untidy.truth(row.get("is_active"))
+    sign = max((*times.values(), start))
+    models = untidy.names(row.get("models_used"))
+    metadata = untidy.json_object(row.get("metadata"))
+    facts: dict[str, object] = {
+        "id": shown[:128],
+        "session_type": kind_of(row.get("session_type")),
+        "start_time": start,
+        "end_time": end,
+        "last_activity": sign if says_active else end or start,
+        "total_messages": untidy.count(row.get("total_messages")),
+        "models_used": models,
+        "estimated_tokens": _tokens(row),
+        "conversation_id": untidy.text(row.get("conversation_id"), 128),
+        "project": untidy.last_part(row.get("project_path")) or untidy.last_part(metadata.get("project")),
+        "metadata": metadata,
+        "provenance": "declared",
+        "columns": _columns(row, NAMED, times),
+        "usage": [_usage(row, start, models)],
+    }
+    return Session(key_of(tracker, shown), str(facts["conversation_id"]), says_active, sign, _without_empty(facts))
+
+
+def block_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> Block | str:
+    """The five-hour block that *row* declares, or why it is skipped."""
+    shown = untidy.text(row.get("id"), 4096)
+    times = _times(row, table, zone)
+    start = next((times[name] for name in ("start_time", "created_at", "updated_at") if name in times), None)
+    if not shown or start is None:
+        return NO_TIME if shown else NO_ID
+    facts: dict[str, object] = {
+        "id": shown[:128],
+        "start_time": start,
+        "end_time": times.get("end_time"),
+        "session_type": kind_of(row["session_type"]) if row.get("session_type") else None,
+        "total_sessions": untidy.count(row.get("total_sessions")),
+        "total_tokens": int(untidy.first_positive(row.get("total_tokens"), row.get("billable_tokens"))),
+        "efficiency_score": untidy.amount(row.get("efficiency_score")),
+        "is_complete": untidy.truth(row.get("is_complete")),
+        "tracker": tracker,
+        "columns": _columns(row, BLOCK_NAMED, times),
+    }
+    kept = {name: value for name, value in facts.items() if value is not None and value != {}}
+    return Block(qualified(tracker, shown), kept)
+
+
+def kind_of(value: object) -> str:
+    """A session type as everybody spells it here: lower case, underscores, never empty."""
+    return untidy.text(value, 64).lower().replace("-", "_") or "unknown"
+
+
+def reported_cost(row: Values) -> float:
+    return untidy.first_positive(row.get("real_cost"), row.get("cost_estimate"), row.get("estimated_cost"))
+
+
+def _tokens(row: Values) -> int:
+    candidates = ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens")
+    return int(untidy.first_positive(*(row.get(name) for name in candidates)))
+
+
+def _times(row: Values, table: Table, zone: tzinfo | None) -> dict[str, int]:
+    """Every time of the row that can be read."""
+    found = ((name, untidy.moment(row.get(name), _zone_of(name, row.get(name), table, zone))) for name in SIGNS)
+    return {name: at for name, at in found if at is not None}
+
+
+def _zone_of(name: str, value: object, table: Table, zone: tzinfo | None) -> tzinfo | None:
+    """UTC where SQLite itself filled the column in, else the tracker's zone.
+
+    Such a column may also have been written by a script, in local time; only the spelling tells
+    (SQLite writes whole seconds and a space).
+    """
+    by_sqlite = isinstance(value, str) and len(value) == 19 and value[10] == " "
+    return untidy.UTC if by_sqlite and (name in FILLED or name in table.utc) else zone
+
+
+def _usage(row: Values, start: int, models: list[str]) -> list[object]:
+    """A tracker declares totals without times: one bucket at the start. Several models cannot be told apart."""
+    return [
+        start - start % QUARTER_MS,
+        start,
+        start,
+        models[0] if len(models) == 1 else "unknown",
+        "standard",
+        untidy.count(row.get("real_input_tokens")),
+        untidy.count(row.get("real_output_tokens")),
+        untidy.count(row.get("cache_creation_tokens")),
+        0,
+        untidy.count(row.get("cache_read_tokens")),
+        0,
+        reported_cost(row) or None,
+    ]
+
+
+def _columns(row: Values, named: frozenset[str], times: dict[str, int]) -> dict[str, object]:
+    """The columns that have no name of their own in a record; times as answers write them."""
+    found: dict[str, object] = {}
+    for name, value in row.items():
+        if name in named or value is None:
+            continue
+        if name in TIMES:
+            value = untidy.written(times.get(name))
+        elif isinstance(value, (str, bytes)):
+            value = untidy.text(value)
+        elif isinstance(value, (int, float)):
+            value = untidy.amount(value)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _without_empty(facts: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value not in (None, "", 0, {}, [])}
