@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from hashlib import sha256
 
 from local_agent.readers import untidy
@@ -25,10 +25,12 @@ FILLED = frozenset(("created_at", "updated_at"))
 SIGNS = ("start_time", "end_time", "last_token_update", "updated_at", "created_at")
 TIMES = frozenset(SIGNS)
 NAMED = frozenset(
-    "id session_type start_time end_time conversation_id models_used estimated_tokens is_active metadata total_messages "
-    "project_path".split()
+    ("id", "session_type", "start_time", "end_time", "conversation_id", "models_used", "estimated_tokens", "is_active",
+     "metadata", "total_messages", "project_path")
 )
-BLOCK_NAMED = frozenset("id session_type start_time end_time total_sessions total_tokens efficiency_score is_complete".split())
+BLOCK_NAMED = frozenset(
+    ("id", "session_type", "start_time", "end_time", "total_sessions", "total_tokens", "efficiency_score", "is_complete")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _zone_of(name: str, value: object, table: Table, zone: tzinfo | None) -> tzi
     (SQLite writes whole seconds and a space).
     """
     by_sqlite = isinstance(value, str) and len(value) == 19 and value[10] == " "
-    return untidy.UTC if by_sqlite and (name in FILLED or name in table.utc) else zone
+    return UTC if by_sqlite and (name in FILLED or name in table.utc) else zone
 
 
 def _usage(row: Values, start: int, models: list[str]) -> list[object]:

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from local_agent.readers import tracker_rows as rows
 from local_agent.readers import untidy
 from local_agent.readers.tracker_dialects import SESSION_COLUMNS, Table
-
 from tests.agent.trackers import NOW, a_row, anything, local_spellings
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -1,10 +1,6 @@
-"""Tracker databases for tests: the four dialects in use, and untidy rows to put into them.
-
-`generators()` finds the larger generators where the machine has them; the databases made here need nothing.
-"""
+"""Tracker databases for tests: the four dialects in use, and untidy rows to put into them."""
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -86,10 +82,3 @@ def anything(rng: random.Random) -> object:
         None, "", 0, -1, 3.5, float("inf"), 1 << 62, "x" * 5000, b"\xff\xfe", "\x00\x1b[31m", "NaN", "{", "[1,[2]]",
         '{"a":"\\ud83d"}', "2026-02-30T10:00:00", "9999-99-99", "0001-01-01 00:00:00", "TRUE", "研究", "[" * 3000,
     ))
-
-
-def generators() -> Path | None:
-    """Where the larger generators lie, or None."""
-    named = os.environ.get("SESSION_RELAY_DATA")
-    place = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"
-    return place if (place / "make_trackers.py").is_file() else None
