@@ -1,0 +1,214 @@
+// Where the data comes from. Pure logic: clock, sockets, requests and storage are handed in, so that
+// `node --test` drives it without a browser and without waiting.
+//
+//   connecting -> live          the agent on this computer sends its feed
+//              -> relay-live    the relay answers, and a machine reported to it lately
+//              -> relay-cached  the relay answers, but no machine has reported lately
+//              -> stored        neither answers; the last state this browser saw
+//              -> none          neither answers and this browser never saw anything
+//   The sample is entered and left by the person only, outside this file.
+
+export const TIMERS = {
+  hedge: 250, // ask the relay too when the agent has not answered by then
+  giveUp: 1000, // show the best that is at hand no later than this after the start
+  patient: 6000, // but an empty page waits this long for a request that is under way
+  silence: 900, // the agent beats every 500 ms: this much silence on a visible page means it is gone
+  relaySilence: 45000, // the relay beats every 20 s
+  probe: 1000, probeSlow: 15000, patience: 300000, // look for the agent each second, after five minutes less often
+  poll: 5000, pollHidden: 30000, // ask the relay when it has no live channel
+  request: 8000,
+};
+
+/** @typedef {{base: string, key?: string}} Home */
+/** @typedef {{kind: "feed", feed: any} | {kind: "same", at: number|null} | {kind: "refused"} | {kind: "down", wait?: number}} Answer */
+
+/**
+ * @param {{
+ *   self: string, hint: string, agentFor: (role: string) => Promise<Home|null>, relayFor: (role: string) => Home|null,
+ *   ping: (base: string, ms: number) => Promise<{home: string}|null>,
+ *   feed: (home: Home, cursor: string, ms: number) => Promise<Answer>,
+ *   socket: (home: Home, role: "agent"|"relay") => Promise<any>,
+ *   subscribe: (cursor: string) => string,
+ *   apply: (feed: any, base: string, live: boolean) => boolean, alive: (at: any) => void, cursor: (base: string) => string,
+ *   reporting: () => boolean, load: () => Promise<boolean>,
+ *   status: (s: {state: string, why: string, base: string}) => void, role: (role: string) => void,
+ *   timers?: typeof TIMERS, clock?: () => number, later?: (fn: () => void, ms: number) => any, cancel?: (id: any) => void, visible?: () => boolean,
+ * }} o
+ */
+export function connect(o) {
+  const T = o.timers ?? TIMERS, clock = o.clock ?? (() => Date.now()), visible = o.visible ?? (() => true);
+  const later = o.later ?? ((fn, wait) => setTimeout(fn, wait)), cancel = o.cancel ?? ((id) => clearTimeout(id));
+  let state = "", why = "", stopped = false, have = false, stored = false, role = o.hint, known = false;
+  let agent = /** @type {Home|null} */ (null), relay = /** @type {Home|null} */ (null);
+  let lost = clock(), asking = false;
+  const timer = /** @type {Record<string, any>} */ ({});
+  const set = (/** @type {string} */ name, /** @type {() => void} */ fn, /** @type {number} */ wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
+  /** One live channel: to the agent, or to the relay. @param {"agent"|"relay"} to */
+  const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false });
+  const A = channel("agent"), R = channel("relay");
+
+  /** @param {string} next @param {string} [reason] */
+  function go(next, reason = "") {
+    if (stopped || (next === state && reason === why)) return;
+    state = next; why = reason;
+    o.status({ state, why, base: A.live ? agent?.base ?? "" : next.startsWith("relay") ? relay?.base ?? "" : "" });
+  }
+
+  // ---- who is there
+  /** @param {string} is */
+  async function assume(is) {
+    role = is;
+    relay = o.relayFor(role);
+    agent = await o.agentFor(role);
+  }
+  async function look() {
+    const who = await o.ping(o.self, 900);
+    if (stopped || !who) return;
+    known = true;
+    const changed = who.home !== role;
+    if (changed) { o.role(who.home); drop(A); drop(R); }
+    if (changed || !agent) await assume(who.home);
+    if (stopped) return;
+    dial(A, agent);
+    if (!agent) ask();
+  }
+
+  // ---- a live channel
+  /** @param {ReturnType<typeof channel>} c @param {Home|null} home */
+  async function dial(c, home) {
+    if (stopped || !home || c.ws || c.dialling || (c === R && A.live)) return;
+    c.dialling = true;
+    const sock = await o.socket(home, c.to);
+    c.dialling = false;
+    if (!sock) return;
+    if (stopped || c.ws || (c === R && A.live)) return sock.close();
+    c.ws = sock; c.home = home;
+    const dead = later(() => { if (c.ws === sock && !c.live) drop(c); }, c === A ? T.giveUp : T.request);
+    sock.onopen = () => sock.send(o.subscribe(o.cursor(home.base)));
+    sock.onmessage = (/** @type {{data: string}} */ e) => { if (c.ws === sock) { arm(c, sock); take(c, sock, e.data, dead); } };
+    sock.onclose = sock.onerror = () => { cancel(dead); if (c.ws === sock) drop(c); };
+    if (sock.readyState === 1) sock.onopen();
+  }
+  /** @param {ReturnType<typeof channel>} c @param {any} sock @param {string} text @param {any} dead */
+  function take(c, sock, text, dead) {
+    let m;
+    try { m = JSON.parse(text); } catch { return; }
+    const base = /** @type {Home} */ (c.home).base;
+    if (m.type === "feed") {
+      if (!o.apply(m, base, true)) return sock.send(o.subscribe(""));
+      cancel(dead);
+      c.live = have = true;
+      if (c === A) agentIsLive(); else relayIs();
+    } else if (m.type === "changed") pull(c, sock);
+    else if (m.type === "ping") sock.send('{"type":"pong"}');
+    else if (c.live && m.type === "hb") { o.alive(m.server_time); if (c === R) relayIs(); }
+  }
+  /** The change is too large for the channel: fetch it. @param {ReturnType<typeof channel>} c @param {any} sock */
+  async function pull(c, sock) {
+    const home = /** @type {Home} */ (c.home), a = await o.feed(home, o.cursor(home.base), T.request);
+    if (c.ws !== sock || stopped) return;
+    if (a.kind !== "feed" || !o.apply(a.feed, home.base, true)) return sock.send(o.subscribe(""));
+    c.live = have = true;
+    if (c === A) agentIsLive(); else relayIs();
+  }
+  function agentIsLive() {
+    drop(R); cancel(timer.poll); cancel(timer.probe); cancel(timer.hurry);
+    go("live");
+  }
+  /** @param {ReturnType<typeof channel>} c @param {any} sock */
+  function arm(c, sock) {
+    cancel(timer[c.to]);
+    if (!visible()) return; // a hidden page's timers are slowed: silence proves nothing there
+    c.armed = clock();
+    const wait = c === A ? T.silence : T.relaySilence;
+    set(c.to, () => {
+      if (c.ws !== sock) return;
+      // It fired late: this page was busy or asleep, not the other side. Give it one more turn.
+      if (clock() - c.armed > wait * 1.6) return arm(c, sock);
+      drop(c);
+    }, wait);
+  }
+  /** @param {ReturnType<typeof channel>} c */
+  function drop(c) {
+    const sock = c.ws, was = c.live;
+    c.ws = null; c.live = false; cancel(timer[c.to]);
+    if (sock) { sock.onclose = sock.onerror = sock.onmessage = null; try { sock.close(); } catch { /* it is closed */ } }
+    if (stopped) return;
+    if (c === A && was) {
+      lost = clock();
+      if (relay) { set("hurry", () => { if (!A.live && state === "live") fallback(); }, T.giveUp - 100); ask(); } else fallback();
+    }
+    if (c === A) schedule();
+    if (c === R && was && !A.live) set("poll", ask, T.probe);
+  }
+
+  // ---- looking for the agent
+  function schedule() {
+    cancel(timer.probe);
+    if (stopped || A.live) return;
+    const slow = !visible() || clock() - lost > T.patience;
+    set("probe", probe, slow ? T.probeSlow : T.probe);
+  }
+  // Browsers delay WebSockets to a host that keeps refusing them; a plain request is not delayed.
+  async function probe() {
+    if (stopped || A.live) return;
+    if (!known || role === "agent" || !agent) await look();
+    else if ((await o.ping(agent.base, 800))?.home === "agent") dial(A, agent);
+    schedule();
+  }
+
+  // ---- the relay
+  async function ask() {
+    cancel(timer.poll);
+    if (stopped || A.live || asking || R.live) return;
+    if (!relay) return settle("");
+    asking = true;
+    const home = relay;
+    let a = await o.feed(home, o.cursor(home.base), T.request);
+    if (a.kind === "feed" && !stopped && !A.live && !o.apply(a.feed, home.base, true)) {
+      a = await o.feed(home, "", T.request);
+      if (a.kind === "feed" && !A.live) o.apply({ ...a.feed, full: true }, home.base, true);
+    }
+    asking = false;
+    if (stopped || A.live || home !== relay) return;
+    have ||= a.kind === "feed";
+    if (a.kind === "same") o.alive(a.at);
+    if (a.kind === "feed" || a.kind === "same") { relayIs(); dial(R, relay); }
+    else settle(a.kind === "refused" ? "refused" : "");
+    set("poll", ask, Math.max(visible() ? T.poll : T.pollHidden, a.kind === "refused" ? T.pollHidden : 0, a.kind === "down" ? a.wait ?? 0 : 0));
+  }
+  function relayIs() { cancel(timer.hurry); go(o.reporting() ? "relay-live" : "relay-cached"); }
+  /** The relay did not help either. @param {string} reason */
+  function settle(reason) { if (!A.live && !A.ws && (state !== "connecting" || reason || clock() - lost >= T.hedge)) fallback(reason); }
+  function fallback(reason = "") { if (!A.live && !R.live) go(have || stored ? "stored" : "none", reason || (role === "relay" && !relay?.key ? "locked" : "")); }
+
+  // ---- start
+  (async () => {
+    go("connecting");
+    o.load().then((found) => { stored = found; });
+    if (role) await assume(role);
+    if (stopped) return;
+    if (role === "agent") dial(A, agent); else if (relay?.key) ask();
+    look().then(schedule);
+    later(() => { if (!A.live) ask(); }, T.hedge);
+    later(() => { if (state === "connecting" && (stored || !asking)) fallback(); }, T.giveUp);
+    later(() => { if (state === "connecting") fallback(); }, T.patient);
+  })();
+
+  return {
+    /** The page is shown again, the network is back, or the person asks. */
+    wake() {
+      if (stopped) return;
+      lost = clock();
+      for (const c of [A, R]) if (c.ws) { arm(c, c.ws); if (c.live) c.ws.send('{"type":"ping"}'); }
+      if (!A.live) { probe(); ask(); }
+    },
+    /** Pairings or permission changed: think again about who there is. */
+    async again() { const k = role; drop(R); await assume(k); lost = clock(); if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
+    stop() { stopped = true; for (const k in timer) cancel(timer[k]); drop(A); drop(R); },
+    /** The home that answers questions now. @returns {Home|null} */
+    get home() { return A.live ? agent : state.startsWith("relay") ? relay : null; },
+    get relay() { return relay; }, get agent() { return agent; },
+    get state() { return state; },
+  };
+}

@@ -1,0 +1,92 @@
+// Numbers, money and times as people read them. Pure: no state, no DOM.
+
+export const MINUTE = 60000, HOUR = 3600000, DAY = 86400000;
+const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+export { zone };
+
+/** @type {Map<string, Intl.DateTimeFormat>} */
+const made = new Map();
+/** Intl objects are slow to make, quick to use. @param {string} key @param {Intl.DateTimeFormatOptions} o */
+const intl = (key, o) => made.get(key) ?? (made.set(key, new Intl.DateTimeFormat("en-GB", o)), /** @type {Intl.DateTimeFormat} */ (made.get(key)));
+
+/** An ISO time, or a number already in ms, in ms; null stays null. @param {any} t @returns {number|null} */
+export function ms(t) {
+  if (t == null || t === "") return null;
+  const n = typeof t === "number" ? t : Date.parse(t);
+  return Number.isFinite(n) ? n : null;
+}
+/** 1284113 -> "1.28M" @param {number|null|undefined} n */
+export function tokens(n) {
+  if (n == null) return "–";
+  if (n < 999.5) return String(Math.round(n));
+  for (const [size, unit] of /** @type {[number, string][]} */ ([[1e3, "k"], [1e6, "M"], [1e9, "B"], [1e12, "T"]])) {
+    const v = n / size;
+    if (v < 999.5 || unit === "T") return (v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : Math.round(v).toLocaleString("en-US")) + unit;
+  }
+  return "";
+}
+/** Whole dollars from a thousand on; a price that is not known is a dash, never zero. @param {number|null|undefined} n */
+export function money(n) {
+  if (n == null || !Number.isFinite(n)) return "–";
+  if (n > 0 && n < 0.005) return "<$0.01";
+  return "$" + (n >= 999.995 ? Math.round(n).toLocaleString("en-US") : n.toFixed(2));
+}
+/** @param {number} n */
+export const count = (n) => n.toLocaleString("en-US");
+/** @param {number|null|undefined} n */
+export const pct = (n) => (n == null ? "–" : n > 0 && n < 0.5 ? "<1%" : Math.round(n) + "%");
+/** "1 session", "2 sessions" @param {number} n @param {string} word */
+export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
+
+/** 8040000 -> "2h 14m" @param {number} length */
+export function span(length) {
+  const m = Math.max(0, Math.round(length / MINUTE));
+  if (m < 60) return m + "m";
+  const h = Math.floor(m / 60);
+  if (h < 48) return m % 60 ? `${h}h ${two(m % 60)}m` : `${h}h`;
+  const d = Math.floor(h / 24);
+  return h % 24 && d < 10 ? `${d}d ${h % 24}h` : `${d}d`;
+}
+/** @param {number} length */
+export function ago(length) {
+  const s = Math.max(0, Math.round(length / 1000));
+  if (s < 3) return "now";
+  if (s < 60) return s + "s ago";
+  if (s < 3600) return Math.floor(s / 60) + "m ago";
+  if (s < 172800) return Math.floor(s / 3600) + "h ago";
+  return Math.floor(s / 86400) + "d ago";
+}
+/** @param {number} t */
+export const clock = (t) => intl("clock", { hour: "2-digit", minute: "2-digit" }).format(t);
+/** The local calendar day of a moment: "2026-11-22" @param {number} t */
+export function dateOf(t) { const d = new Date(t); return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`; }
+
+/** "Today 11:07", "Yesterday 18:20", "Wed 09:14", "3 Nov 10:02", "3 Nov 2024" @param {number|null} t @param {number} now */
+export function when(t, now) {
+  if (t == null) return "–";
+  const d = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(t).setHours(0, 0, 0, 0)) / DAY);
+  if (d === 0) return "Today " + clock(t);
+  if (d === 1) return "Yesterday " + clock(t);
+  if (d > 1 && d < 7) return `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
+  if (new Date(t).getFullYear() !== new Date(now).getFullYear()) return intl("date", { day: "numeric", month: "short", year: "numeric" }).format(t);
+  return `${intl("day", { day: "numeric", month: "short" }).format(t)} ${clock(t)}`;
+}
+/** "18:22, in 3h 10m" or "Wed 18:22, in 3d 7h" @param {number} t @param {number} now */
+export function until(t, now) {
+  if (t <= now) return "resets now";
+  return `${t - now < DAY ? clock(t) : weekClock(t)}, in ${span(t - now)}`;
+}
+/** "Wed 18:22" @param {number} t */
+export const weekClock = (t) => `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
+
+/** Calendar days are plain dates: no zone may move them. @param {string} date */
+export const utc = (date) => Date.parse(date + "T00:00:00Z");
+/** "Sat 14 Nov" @param {string} date */
+export const dayName = (date) => intl("dayName", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" }).format(utc(date)).replace(",", "");
+/** "14 Nov" @param {string} date */
+export const dayShort = (date) => intl("dayShort", { day: "numeric", month: "short", timeZone: "UTC" }).format(utc(date));
+/** "Nov" @param {string} date */
+export const monthName = (date) => intl("month", { month: "short", timeZone: "UTC" }).format(utc(date));
+/** The date *n* days later. @param {string} date @param {number} n */
+export const shiftDate = (date, n) => new Date(utc(date) + n * DAY).toISOString().slice(0, 10);

@@ -1,0 +1,79 @@
+// The browser's side of the connection: requests, sockets, permission. What connection.js decides, this does.
+import { zone } from "./format.js";
+
+export const self = new URL("./", document.baseURI).href;
+const LOCAL = "http://localhost:3001/";
+const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
+export const onThisComputer = loopback;
+
+/** @param {string} base @param {string} path */
+const at = (base, path) => new URL(path, base).href;
+/** A key goes into a header, and only to the relay it belongs to. @param {{base: string, key?: string}} home @param {Record<string, string>} [more] */
+const headers = (home, more) => ({ ...(home.key ? { Authorization: "Bearer " + home.key } : {}), ...more });
+
+/** @param {string} base @param {number} wait @returns {Promise<{home: string}|null>} null: nothing answered */
+export async function ping(base, wait) {
+  try {
+    const r = await fetch(at(base, "api/v1/ping"), { signal: AbortSignal.timeout(wait), cache: "no-store", credentials: "omit" });
+    if (!r.ok) return r.status === 404 || r.status === 403 || r.status === 405 ? { home: "static" } : null;
+    return (r.headers.get("content-type") ?? "").includes("json") ? await r.json() : { home: "static" };
+  } catch { return null; }
+}
+
+const etags = /** @type {Map<string, string>} */ (new Map());
+/** @param {{base: string, key?: string}} home @param {string} cursor @param {number} wait */
+export async function feed(home, cursor, wait) {
+  const url = at(home.base, "api/v1/feed?" + new URLSearchParams({ ...(cursor ? { cursor } : {}), tz: zone(), sessions: "200" }));
+  const tag = cursor ? etags.get(url) : undefined;
+  try {
+    const r = await fetch(url, { headers: headers(home, tag ? { "If-None-Match": tag } : {}), signal: AbortSignal.timeout(wait), cache: "no-store", credentials: "omit" });
+    if (r.status === 304) return /** @type {const} */ ({ kind: "same", at: Date.parse(r.headers.get("date") ?? "") || null });
+    if (r.status === 401 || r.status === 403) return /** @type {const} */ ({ kind: "refused" });
+    if (!r.ok) return /** @type {const} */ ({ kind: "down", wait: Number(r.headers.get("retry-after") ?? 0) * 1000 });
+    const body = await r.json(), next = r.headers.get("etag");
+    if (next) { etags.clear(); if (body.cursor === cursor) etags.set(url, next); }
+    return /** @type {const} */ ({ kind: "feed", feed: body });
+  } catch { return /** @type {const} */ ({ kind: "down" }); }
+}
+
+/** A live channel. The relay wants a ticket first, which works once and for 30 seconds; the agent wants none.
+ * @param {{base: string, key?: string}} home @param {"agent"|"relay"} role */
+export async function socket(home, role) {
+  try {
+    let url = at(home.base.replace(/^http/, "ws"), "ws");
+    if (role === "relay") {
+      const r = await fetch(at(home.base, "api/v1/live-tickets"), { method: "POST", headers: headers(home), signal: AbortSignal.timeout(5000), cache: "no-store", credentials: "omit" });
+      if (!r.ok) return null;
+      const t = await r.json();
+      url = (t.url ?? url) + "?ticket=" + encodeURIComponent(t.ticket);
+    }
+    return new WebSocket(url);
+  } catch { return null; }
+}
+/** @param {string} cursor */
+export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor: cursor || null, tz: zone(), sessions: 200 });
+
+/** Ask the home that answers now. @param {{base: string, key?: string}|null} home @param {string} path below api/ @param {AbortSignal} [signal] */
+export async function question(home, path, signal) {
+  if (!home) throw new Error("offline");
+  const r = await fetch(at(home.base, "api/" + path), { headers: headers(home), signal, credentials: "omit" });
+  if (!r.ok) throw new Error(String(r.status));
+  return r.json();
+}
+
+/** May this page, which another host served, talk to an agent on this computer? "none" when it is no question here.
+ * @returns {Promise<"granted"|"prompt"|"denied"|"none">} */
+export async function localPermission() {
+  if (loopback || !isSecureContext || /Mobi|Android/.test(navigator.userAgent)) return "none";
+  for (const name of ["loopback-network", "local-network-access"]) {
+    try { return (await navigator.permissions.query({ name: /** @type {any} */ (name) })).state; } catch { /* another browser, another name */ }
+  }
+  return "none";
+}
+/** Touch the local agent once, because the person asked to: the browser then asks for permission. */
+export const askLocal = () => ping(LOCAL, 30000);
+/** @param {string} role of this page's own origin @returns {Promise<{base: string}|null>} */
+export async function agentFor(role) {
+  if (role === "agent") return { base: self };
+  return (await localPermission()) === "granted" ? { base: LOCAL } : null;
+}

@@ -1,0 +1,111 @@
+// Everything the page shows, as signals. The server does the arithmetic; this file keeps its answers.
+import { signal, computed, batch } from "./lib.js";
+import { apply as applied, nothing, toKeep, lastReport, reporting } from "./feed.js";
+import { dateOf, ms, shiftDate, MINUTE } from "./format.js";
+import { modelColours } from "./names.js";
+
+export const conn = signal({ state: "connecting", why: "", base: "" });
+/** ticks once a second while somebody looks */
+export const now = signal(Date.now());
+/** server clock minus ours, so that "time left" is right on a phone whose clock is wrong */
+export const skew = signal(0);
+/** when the shown data was true, by the server's clock */
+export const asOf = signal(0);
+export const clockNow = computed(() => now.value + skew.value);
+/** the same to the minute: what shows minutes is drawn again once a minute */
+export const minute = computed(() => Math.floor(clockNow.value / MINUTE) * MINUTE);
+
+export const has = signal(false);
+export const summary = signal(/** @type {any} */ ({}));
+export const machines = signal(/** @type {any[]} */ ([]));
+/** newest first; replaced, never changed in place, so that a view can compare by identity */
+export const sessions = signal(/** @type {any[]} */ ([]));
+export const days = signal(/** @type {any[]} */ ([]));
+export const sample = signal(false);
+export const home = signal("");
+
+const part = (/** @type {string} */ k, /** @type {any} */ or) => computed(() => summary.value[k] ?? or);
+const rawBlock = part("block", null);
+/** The open block; one that has run out is no longer current, whoever still shows it. */
+export const block = computed(() => {
+  const b = rawBlock.value;
+  if (!b) return null;
+  const end = ms(b.end) ?? 0;
+  return stale.value || end > minute.value ? { ...b, from: ms(b.start) ?? 0, to: end } : null;
+});
+export const limits = part("limits", []), recent = part("recent_blocks", []), hours = part("hours", []), alerts = part("alerts", []);
+export const total = computed(() => summary.value.sessions_total ?? sessions.value.length);
+export const active = computed(() => sessions.value.filter((s) => s.is_active));
+export const unpriced = part("unpriced", []);
+export const stale = computed(() => !["live", "relay-live", "connecting", "sample"].includes(conn.value.state));
+export const colours = computed(() => {
+  const cost = new Map();
+  for (const d of days.value.slice(-30)) for (const [m, v] of Object.entries(d.models ?? {})) cost.set(m, (cost.get(m) ?? 0) + (v[1] ?? 0) + v[0] * 1e-12);
+  const rest = [...(summary.value.models ?? []), ...(block.value?.models ?? []).map((/** @type {any} */ m) => m.model)].filter((m) => !cost.has(m));
+  return modelColours([...[...cost].sort((a, b) => b[1] - a[1]).map(([m]) => m), ...new Set(rest)]);
+});
+/** @param {string} model */
+export const colour = (model) => "c-" + (colours.value.get(model) ?? "other");
+/** Today by the person's own calendar. */
+export const today = computed(() => dateOf(minute.value));
+/** The last n calendar days up to today; days without use are there, and empty. @param {any[]} known @param {number} n @param {string} end */
+export function calendar(known, n, end) {
+  const by = new Map(known.map((d) => [d.date, d]));
+  return Array.from({ length: n }, (_, i) => { const date = shiftDate(end, i - n + 1); return by.get(date) ?? { date, cost: 0, tokens: 0, sessions: 0 }; });
+}
+
+let state = nothing(), base = "", drawnDays = 0, queued = false;
+const frame = (/** @type {() => void} */ fn) => (globalThis.document?.hidden === false ? requestAnimationFrame(fn) : queueMicrotask(fn));
+
+/** The cursor to continue from, if what is shown came from there. @param {string} from */
+export const cursor = (from) => (from === base ? state.cursor : "");
+export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at });
+export const anyReports = () => reporting(state.machines, Date.now() + skew.peek());
+
+/** Take a feed. False when it does not continue what is here. @param {any} feed @param {string} from @param {boolean} fresh its server's clock is current */
+export function apply(feed, from, fresh) {
+  const next = applied(state, from === base ? feed : { ...feed, full: true });
+  if (!next) return false;
+  state = next; base = from;
+  if (fresh) { tick(next.at); asOf.value = next.home === "relay" && !reporting(next.machines, next.at) ? lastReport(next.machines) || next.at : next.at; }
+  if (!queued) { queued = true; frame(draw); }
+  return true;
+}
+/** Show what was kept. @param {any} old */
+export function restore(old) {
+  if (base) return;
+  state = { ...nothing(), ...old, cursor: "" };
+  asOf.value = old.at;
+  draw();
+}
+/** Forget what is shown. */
+export function clear() { state = nothing(); base = ""; drawnDays = 0; batch(() => { draw(); has.value = false; asOf.value = 0; }); }
+
+/** A burst of messages costs one drawing; month and calendar change too little to be drawn more than every 5 s. */
+export function draw() {
+  queued = false;
+  batch(() => {
+    has.value = true;
+    summary.value = state.summary; machines.value = state.machines; sessions.value = state.sessions; sample.value = state.sample; home.value = state.home;
+    const t = Date.now(), list = state.summary.days ?? [];
+    if (list !== days.value && (t - drawnDays > 5000 || !days.value.length || !list.length)) { drawnDays = t; days.value = list; }
+    now.value = t;
+  });
+}
+/** The clock of the page. */
+export function second() {
+  batch(() => {
+    now.value = Date.now();
+    const list = state.summary.days ?? [];
+    if (list !== days.value && now.value - drawnDays > 5000) { drawnDays = now.value; days.value = list; }
+  });
+}
+/** Follow the server's clock; jitter is not worth a drawing. @param {number} at */
+function tick(at) { const s = at - Date.now(); if (at && Math.abs(s - skew.value) > 750) skew.value = s; }
+/** "Nothing new": what is shown is still true. @param {any} at */
+export function alive(at) {
+  const t = ms(at) ?? Date.now() + skew.value;
+  tick(t);
+  if (home.value === "relay" && !anyReports()) return;
+  if (Math.abs(t - asOf.value) >= 1000) asOf.value = t;
+}
