@@ -1,0 +1,199 @@
+"""The agent's own ledger: everything it ever derived, kept though its origin is deleted.
+
+Tools delete their transcripts after a month; a record here stays until a person forgets it. Every
+reading step is one transaction: the records, the reader's place in its files and the step's number
+are committed together or not at all, so a kill at any moment costs a second reading and nothing else.
+"""
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ledger.errors import Full, Unusable
+from ledger.record import MODULUS, Record, Ref
+from ledger.store import Head, Row, Tombstone
+from ledger.stores.sqlite import SqliteStore
+from local_agent import rescue
+
+LOCAL = "local"
+"""The tenant under which a machine keeps its own records."""
+RETRY_FULL_MS = 60_000
+MOST_REFS = 90
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS agent_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS agent_forgotten(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+"""
+
+
+@dataclass
+class Step:
+    """One reading step under way. *sql* is the transaction's connection, for the reader's own tables."""
+
+    sql: sqlite3.Connection
+    puts: dict[Ref, Record] = field(default_factory=dict)
+    gone: set[Ref] = field(default_factory=set)
+
+    def put(self, record: Record) -> None:
+        """Keep this state of a record. One that a person forgot is not kept; one that did not change costs nothing."""
+        self.puts[record.ref] = record
+        self.gone.discard(record.ref)
+
+    def delete(self, ref: Ref) -> None:
+        """Only for an explicit deletion by tool or person: a file that is gone deletes nothing."""
+        self.gone.add(ref)
+        self.puts.pop(ref, None)
+
+
+class Archive:
+    """Opens (or makes) the archive at *path*; one that is damaged is set aside and what can be read of it is kept.
+
+    *disk* is "ok" or "full". While it is full, steps raise Full (for a minute at once, without trying),
+    what was known stays readable, and nothing is lost: readers read again from where they were.
+    *rescued* says how many records were saved from a damaged file, None if there was none.
+    """
+
+    def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int]) -> None:
+        self.path, self.source, self.clock = Path(path), source, clock
+        self.on_change: Callable[[], None] | None = None
+        self.disk = "ok"
+        self.rescued: int | None = None
+        self._full_until = 0
+        self._turn = threading.RLock()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.store = self._open()
+
+    # -- opening and closing ----------------------------------------------------------
+
+    def _open(self) -> SqliteStore:
+        if not rescue.is_sound(self.path):
+            return self._rebuilt()
+        try:
+            return self._prepared(SqliteStore(self.path, synchronous="NORMAL"))
+        except (sqlite3.DatabaseError, Unusable) as error:
+            if not rescue.is_damage(error):
+                raise
+            return self._rebuilt()
+
+    def _rebuilt(self) -> SqliteStore:
+        aside = rescue.set_aside(self.path, self.clock())
+        store = self._prepared(SqliteStore(self.path, synchronous="NORMAL"))
+        with store.transaction() as sql:
+            records = rescue.salvage(aside, sql)
+        self.rescued = len(records)
+        self._write(store, {record.ref: record for record in records}, set())
+        return store
+
+    def _prepared(self, store: SqliteStore) -> SqliteStore:
+        with store.transaction() as sql:
+            for statement in SCHEMA.split(";"):
+                sql.execute(statement)
+            sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, '1')", (rescue.OPEN,))
+        if store.head(LOCAL, self.source) is None:
+            first = Head(self.source, lease=secrets.token_hex(16), committed=True, last_seen=self.clock())
+            store.apply(LOCAL, None, first)
+        return store
+
+    def close(self) -> None:
+        """Leave the file marked as closed in order, so that the next start need not check it."""
+        try:
+            with self.store.transaction() as sql:
+                sql.execute("DELETE FROM agent_notes WHERE name = ?", (rescue.OPEN,))
+        except (sqlite3.Error, Full):
+            pass  # a check at the next start is all that this costs
+        self.store.close()
+
+    # -- writing ----------------------------------------------------------------------
+
+    @contextmanager
+    def step(self, reader: str) -> Iterator[Step]:
+        """One transaction of *reader*. On leaving it the changed records get the next seq and *on_change* is called.
+
+        Raises Full when there is no room; then nothing of the step was kept.
+        """
+        with self._turn:
+            if self.clock() < self._full_until:
+                raise Full("the disk is full: make room, the agent tries again each minute")
+            try:
+                with self.store.transaction() as sql:
+                    step = Step(sql)
+                    yield step
+                    changed = self._write(self.store, step.puts, step.gone)
+            except (sqlite3.OperationalError, Full) as error:
+                self._no_room(error)
+                raise
+            self.disk, self._full_until = "ok", 0
+        if changed and self.on_change is not None:
+            self.on_change()
+
+    def _no_room(self, error: Exception) -> None:
+        if isinstance(error, Full) or "disk is full" in str(error):
+            self.disk, self._full_until = "full", self.clock() + RETRY_FULL_MS
+            raise Full("the disk is full: make room, the agent tries again each minute") from error
+
+    def _write(self, store: SqliteStore, puts: dict[Ref, Record], gone: set[Ref]) -> int:
+        """Apply what differs from what is there as one change set; how many records that was."""
+        if not puts and not gone:
+            return 0
+        with store.transaction() as sql:
+            head = store.head(LOCAL, self.source)
+            assert head is not None and head.lease is not None
+            forgotten = {Ref(kind, id) for kind, id in sql.execute("SELECT kind, id FROM agent_forgotten")}
+            had = self._hashes(store, head.lease, [*puts, *gone])
+            seq, now = head.seq + 1, self.clock()
+            rows, digest = [], head.digest
+            for ref, record in puts.items():
+                hash = record.hash
+                if ref not in forgotten and had.get(ref) != hash:
+                    rows.append(Row(ref, record.body, hash, head.lease, seq))
+                    digest += hash - had.get(ref, 0)
+            tombstones = [Tombstone(ref, head.lease, seq, now) for ref in gone if ref in had]
+            digest -= sum(had[stone.ref] for stone in tombstones)
+            if rows or tombstones:
+                after = replace(head, seq=seq, digest=digest % MODULUS, last_seen=max(now, head.last_seen))
+                store.apply(LOCAL, head, after, rows, tombstones)
+            return len(rows) + len(tombstones)
+
+    def _hashes(self, store: SqliteStore, lease: str, refs: list[Ref]) -> dict[Ref, int]:
+        found: dict[Ref, int] = {}
+        for start in range(0, len(refs), MOST_REFS):
+            found |= store.hashes(LOCAL, self.source, lease, refs[start : start + MOST_REFS])
+        return found
+
+    def beat(self, now: int) -> None:
+        """Say that this machine is alive: its records are shown as fresh."""
+        with self._turn, self.store.transaction():
+            head = self.head()
+            self.store.apply(LOCAL, head, replace(head, last_seen=max(now, head.last_seen)))
+
+    def forget(self, ref: Ref) -> None:
+        """A person's deletion, kept for ever: the record goes, with its older usage, and never comes back."""
+        with self.step("person") as step:
+            for each in (ref, *self._continuations(ref)):
+                step.sql.execute("INSERT OR REPLACE INTO agent_forgotten VALUES (?, ?, ?)", (each.kind, each.id, self.clock()))
+                step.delete(each)
+
+    def _continuations(self, ref: Ref) -> list[Ref]:
+        if ref.kind != "session":
+            return []
+        return [row.ref for row in self.store.rows(LOCAL, self.source, kind="usage") if row.ref.id.rpartition("/")[0] == ref.id]
+
+    # -- reading ----------------------------------------------------------------------
+
+    def head(self) -> Head:
+        head = self.store.head(LOCAL, self.source)
+        assert head is not None
+        return head
+
+    def get(self, ref: Ref) -> str | None:
+        """The body of one record."""
+        row = self.store.get(LOCAL, self.source, ref)
+        return row.body if row else None
+
+    def is_forgotten(self, ref: Ref) -> bool:
+        return self.store.connection().execute("SELECT 1 FROM agent_forgotten WHERE kind = ? AND id = ?", (ref.kind, ref.id)).fetchone() is not None
