@@ -1,0 +1,222 @@
+"""What the relay acknowledged, kept beside the truth, so that what must be sent is simply the difference.
+
+There is no outbox: an outbox cannot refill a relay that lost everything. The mirror holds one hash for each record
+that the relay has, the place where we stand (lease, number, digest), and the batches that are on their way, at most four:
+after a crash they may or may not have arrived, and the relay's next answer tells.
+
+It lives in the archive's file. Losing it costs one snapshot, never data.
+"""
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ledger.record import EMPTY_DIGEST, MODULUS, Ref, from_hex, to_hex
+from local_agent.batch import Batch, Change, Place
+
+MOST_IN_FLIGHT = 4
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS mirror_place(one INTEGER PRIMARY KEY CHECK(one = 1), lease TEXT, seq INTEGER NOT NULL, digest TEXT NOT NULL, committed INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS mirror_rows(kind TEXT NOT NULL, id TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mirror_flights(n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, after TEXT NOT NULL, commits INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS mirror_flight_rows(n INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, hash BLOB, PRIMARY KEY(n, kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mirror_stubs(kind TEXT NOT NULL, id TEXT NOT NULL, hash BLOB NOT NULL, code TEXT NOT NULL, held INTEGER NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mirror_aged(kind TEXT NOT NULL, id TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mirror_days(id TEXT PRIMARY KEY, hash BLOB NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mirror_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+TRUTH = """
+SELECT kind, id, hash, body FROM ledger_rows t WHERE t.tenant = :tenant AND t.source = :source AND t.code IS NULL
+  AND NOT EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = t.kind AND a.id = t.id)
+UNION ALL SELECT 'day', id, hash, body FROM mirror_days
+"""
+"""Everything the relay should have: the archive without what is older than the relay keeps, and the days left of that."""
+
+TO_PUT = f"""
+SELECT kind, id, hash, body FROM ({TRUTH}) t
+WHERE NOT EXISTS (SELECT 1 FROM mirror_rows m WHERE m.kind = t.kind AND m.id = t.id AND m.hash = t.hash)
+  AND NOT EXISTS (SELECT 1 FROM mirror_stubs s WHERE s.kind = t.kind AND s.id = t.id AND s.hash = t.hash AND s.held)
+LIMIT :most
+"""
+
+TO_DELETE = """
+SELECT m.kind, m.id, m.hash FROM mirror_rows m
+WHERE NOT EXISTS (SELECT 1 FROM mirror_days d WHERE m.kind = 'day' AND d.id = m.id)
+  AND (NOT EXISTS (SELECT 1 FROM ledger_rows t WHERE t.tenant = :tenant AND t.source = :source AND t.kind = m.kind AND t.id = m.id AND t.code IS NULL)
+       OR EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = m.kind AND a.id = m.id))
+LIMIT :most
+"""
+"""A record that is set aside as too large stays in the truth, so what the relay has of it is left alone."""
+
+
+class Database(Protocol):
+    """The part of the archive's store that is used here."""
+
+    def connection(self) -> sqlite3.Connection: ...
+
+    def transaction(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that was sent and not answered for certain."""
+
+    n: int
+    seq: int
+    after: int
+    commits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """A record the relay does not show, and why. *held*: we do not send it until it changes."""
+
+    ref: Ref
+    code: str
+    held: bool
+
+
+class Mirror:
+    def __init__(self, database: Database, *, tenant: str, source: str) -> None:
+        self._database = database
+        self._truth = {"tenant": tenant, "source": source}
+        with database.transaction() as sql:
+            for statement in SCHEMA.split(";"):
+                sql.execute(statement)
+
+    @property
+    def _sql(self) -> sqlite3.Connection:
+        return self._database.connection()
+
+    def place(self) -> Place:
+        row = self._sql.execute("SELECT lease, seq, digest, committed FROM mirror_place").fetchone()
+        return Place(row[0], row[1], from_hex(row[2]), bool(row[3])) if row else Place()
+
+    def flights(self) -> list[Flight]:
+        rows = self._sql.execute("SELECT n, seq, after, commits FROM mirror_flights ORDER BY n")
+        return [Flight(n, seq, from_hex(after), bool(commits)) for n, seq, after, commits in rows]
+
+    def difference(self, most: int) -> list[Change]:
+        """Up to *most* changes that make the relay's copy the truth; deletions come last. Fewer means that is all."""
+        limits = {**self._truth, "most": most}
+        found = [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body in self._sql.execute(TO_PUT, limits)]
+        if len(found) < most:
+            limits["most"] = most - len(found)
+            found += [Change(Ref(kind, id), as_hash(hash), None) for kind, id, hash in self._sql.execute(TO_DELETE, limits)]
+        return found
+
+    def acknowledged(self, refs: Sequence[Ref]) -> dict[Ref, int]:
+        """The hashes that the relay has of those *refs*."""
+        found = {}
+        for ref in refs:
+            row = self._sql.execute("SELECT hash FROM mirror_rows WHERE kind = ? AND id = ?", (ref.kind, ref.id)).fetchone()
+            if row:
+                found[ref] = as_hash(row[0])
+        return found
+
+    def launch(self, batch: Batch) -> None:
+        """Save the batch before it is sent, through to the disk, and with it everything that was read before it."""
+        with self._to_disk(), self._database.transaction() as sql:
+            n = sql.execute("SELECT coalesce(max(n), 0) + 1 FROM mirror_flights").fetchone()[0]
+            sql.execute("INSERT INTO mirror_flights VALUES(?, ?, ?, ?)", (n, batch.seq, to_hex(batch.after), batch.commit))
+            sql.executemany(
+                "INSERT INTO mirror_flight_rows VALUES(?, ?, ?, ?)",
+                [(n, c.ref.kind, c.ref.id, as_blob(c.hash) if c.body is not None else None) for c in batch.changes],
+            )
+
+    @contextmanager
+    def _to_disk(self) -> Iterator[None]:
+        sql = self._sql
+        usual = sql.execute("PRAGMA synchronous").fetchone()[0]
+        sql.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            sql.execute(f"PRAGMA synchronous = {int(usual)}")
+
+    def land(self, seq: int, after: int, committed: bool) -> bool:
+        """The relay says it stands at (*seq*, *after*): if a batch of ours leads there it becomes the mirror."""
+        with self._database.transaction() as sql:
+            row = sql.execute("SELECT n FROM mirror_flights WHERE seq = ? AND after = ? ORDER BY n DESC", (seq, to_hex(after))).fetchone()
+            if row is None:
+                return False
+            landed = {"n": row[0]}
+            sql.execute("INSERT OR REPLACE INTO mirror_rows SELECT kind, id, hash FROM mirror_flight_rows WHERE n = :n AND hash IS NOT NULL", landed)
+            sql.execute(
+                "DELETE FROM mirror_rows WHERE (kind, id) IN (SELECT kind, id FROM mirror_flight_rows WHERE n = :n AND hash IS NULL)", landed
+            )
+            sql.execute("UPDATE mirror_place SET seq = ?, digest = ?, committed = ?", (seq, to_hex(after), committed))
+            _drop_flights(sql)
+            sql.execute("DELETE FROM mirror_stubs WHERE (kind, id) NOT IN (SELECT kind, id FROM ledger_rows UNION ALL SELECT 'day', id FROM mirror_days)")
+            return True
+
+    def set_committed(self, committed: bool) -> None:
+        """The relay's word on whether it shows this copy."""
+        with self._database.transaction() as sql:
+            sql.execute("UPDATE mirror_place SET committed = ?", (committed,))
+
+    def drop_flights(self) -> None:
+        """The relay refused them for good: the same bytes can never be taken."""
+        with self._database.transaction() as sql:
+            _drop_flights(sql)
+
+    def begin(self, lease: str | None) -> None:
+        """Forget what the relay was believed to have; *lease* is the new one, or None to ask for one."""
+        with self._database.transaction() as sql:
+            _drop_flights(sql)
+            sql.execute("DELETE FROM mirror_rows")
+            sql.execute("DELETE FROM mirror_stubs WHERE NOT held")
+            sql.execute("INSERT OR REPLACE INTO mirror_place VALUES(1, ?, 0, ?, 0)", (lease, to_hex(EMPTY_DIGEST)))
+
+    def set_aside(self, change: Change, code: str) -> None:
+        """Do not send this state of this record again, and say why."""
+        self._stub([(change.ref, change.hash)], code, held=True)
+
+    def note_refused(self, stubs: Mapping[Ref, str], batch: Batch) -> None:
+        """The relay keeps only the hash of these; what it took without complaint is no stub any more."""
+        taken = {change.ref: change.hash for change in batch.changes}
+        with self._database.transaction() as sql:
+            sql.executemany("DELETE FROM mirror_stubs WHERE kind = ? AND id = ?", [(ref.kind, ref.id) for ref in taken])
+        for ref, code in stubs.items():
+            if ref in taken:
+                self._stub([(ref, taken[ref])], code, held=False)
+
+    def _stub(self, found: Sequence[tuple[Ref, int]], code: str, *, held: bool) -> None:
+        rows = [(ref.kind, ref.id, as_blob(hash), code[:64], held) for ref, hash in found]
+        with self._database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO mirror_stubs VALUES(?, ?, ?, ?, ?)", rows)
+
+    def stubs(self) -> list[Stub]:
+        rows = self._sql.execute("SELECT kind, id, code, held FROM mirror_stubs ORDER BY kind, id")
+        return [Stub(Ref(kind, id), code, bool(held)) for kind, id, code, held in rows]
+
+    def check(self) -> bool:
+        """Whether the digest is the sum over the rows, as it must be."""
+        total = sum(as_hash(hash) for (hash,) in self._sql.execute("SELECT hash FROM mirror_rows"))
+        return total % MODULUS == self.place().digest
+
+    def note(self, **values: object) -> None:
+        """Remember small things for status: when it last worked, what the relay said of itself."""
+        with self._database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO mirror_notes VALUES(?, ?)", [(name, str(value)) for name, value in values.items()])
+
+    def notes(self) -> dict[str, str]:
+        return dict(self._sql.execute("SELECT name, value FROM mirror_notes"))
+
+
+def _drop_flights(sql: sqlite3.Connection) -> None:
+    sql.execute("DELETE FROM mirror_flight_rows")
+    sql.execute("DELETE FROM mirror_flights")
+
+
+def as_hash(blob: bytes) -> int:
+    return int.from_bytes(blob, "big")
+
+
+def as_blob(hash: int) -> bytes:
+    return hash.to_bytes(32, "big")
