@@ -2,7 +2,8 @@
 PYTHON  ?= $(shell command -v python3.12 python3.11 python3.13 python3 | head -n 1)
 VENV    := .venv
 PY      := $(VENV)/bin/python
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# http-ece alone has no wheel; it is plain Python.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-binary http-ece
 
 .PHONY: help run demo test test-long lint bench package deploy-local pictures lock clean
 

@@ -17,6 +17,8 @@ ONLY_IN = {
     "requests": ("local_agent/delivery.py", "local_agent/transport.py", "relay/alerts/"),
     "flask": ("ledger/api.py", "relay/", "local_agent/server.py"),
     "uvicorn": ("ledger/shell.py",),
+    "pywebpush": ("relay/alerts/",),
+    "py_vapid": ("relay/alerts/",),
 }
 LOW = {"record", "errors", "signing", "keytext"}
 MIDDLE = {"wire", "store"}

@@ -1,0 +1,145 @@
+"""Web Push: alerts on a phone whose page is closed.
+
+The relay makes its own VAPID key on first use and keeps it on the shelf. A subscription is a browser's
+offer to be reached at its vendor's push service; only known services are called, so nobody can make the
+relay call an address of their choosing. The text is encrypted for that browser alone (RFC 8291).
+"""
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ledger.errors import Conflict, Problem
+from ledger.store import Shelf
+
+if TYPE_CHECKING:
+    from requests import Session
+
+SERVICES = ("fcm.googleapis.com", "updates.push.services.mozilla.com", "push.apple.com", "notify.windows.com")
+"""Where Chrome, Firefox, Safari and Edge are reached, also through subdomains."""
+MOST = 20
+"""Subscriptions of one tenant."""
+TTL_S = 3600
+TIMEOUT_S = 10.0
+KEY = ("webpush", "vapid")
+
+Send = Callable[..., int]
+
+
+def drawer(tenant: str) -> str:
+    return f"webpush/{tenant}"
+
+
+def checked(subscription: object, services: Iterable[str] = SERVICES) -> dict[str, Any]:
+    """A browser's subscription in the three members that matter; Problem 400 for anything else."""
+    if not isinstance(subscription, Mapping) or not isinstance(subscription.get("keys"), Mapping):
+        raise Problem(400, "malformed", "a subscription has the members endpoint and keys {p256dh, auth}")
+    endpoint, keys = subscription.get("endpoint"), subscription["keys"]
+    if not isinstance(endpoint, str) or len(endpoint) > 2000 or not reachable(endpoint, services):
+        raise Problem(400, "malformed", "the endpoint is not that of a known push service")
+    for name, size in (("p256dh", 65), ("auth", 16)):
+        if len(decoded(keys.get(name))) != size:
+            raise Problem(400, "malformed", f"keys.{name} is not {size} bytes of base64url")
+    return {"endpoint": endpoint, "keys": {"p256dh": keys["p256dh"], "auth": keys["auth"]}}
+
+
+def reachable(endpoint: str, services: Iterable[str]) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        host = parts.hostname or ""
+        plain = parts.username is None and parts.port in (None, 443)
+    except ValueError:
+        return False
+    return plain and parts.scheme == "https" and any(host == service or host.endswith("." + service) for service in services)
+
+
+def decoded(text: object) -> bytes:
+    if not isinstance(text, str):
+        return b""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
+
+
+class WebPush:
+    """The subscriptions of all tenants and the sending to them."""
+
+    def __init__(self, shelf: Shelf, *, contact: str, clock: Callable[[], int], send: Send | None = None, services: Iterable[str] = SERVICES) -> None:
+        """*contact* is the mailto: or https: address that push services may complain to; *clock* gives milliseconds."""
+        self._shelf, self._contact, self._clock = shelf, contact, clock
+        self._send, self._services = send or deliver, tuple(services)
+
+    def public_key(self) -> str:
+        """The VAPID public key as browsers want it (base64url of the uncompressed point)."""
+        return str(self._keys()["public"])
+
+    def subscribe(self, tenant: str, subscription: object) -> str:
+        """Keep a subscription; returns its id. Subscribing again replaces."""
+        kept = checked(subscription, self._services)
+        id = hashlib.sha256(kept["endpoint"].encode()).hexdigest()[:32]
+        others = [name for name, _ in self._shelf.list(drawer(tenant), now=self._clock()) if name != id]
+        if len(others) >= MOST:
+            raise Problem(409, "quota", f"there are {MOST} subscriptions already: remove one first")
+        self._shelf.put(drawer(tenant), id, kept, now=self._clock())
+        return id
+
+    def unsubscribe(self, tenant: str, id: str) -> bool:
+        return self._shelf.drop(drawer(tenant), id)
+
+    def tell(self, tenant: str, alert: Mapping[str, Any]) -> int:
+        """Send one alert to every browser of the tenant; returns how many took it. Gone browsers are forgotten."""
+        text = json.dumps({"id": alert["id"], "level": alert["level"], "text": alert["text"]}, ensure_ascii=False)
+        reached = 0
+        for id, document in list(self._shelf.list(drawer(tenant), now=self._clock())):
+            status = self._send(dict(document.value), text, str(self._keys()["private"]), self._contact)
+            reached += 200 <= status < 300
+            if status in (404, 410):
+                self._shelf.drop(drawer(tenant), id)
+        return reached
+
+    def _keys(self) -> Mapping[str, object]:
+        found = self._shelf.take(*KEY, now=self._clock())
+        if found is None:
+            try:
+                self._shelf.put(*KEY, new_keys(), now=self._clock(), expect=0)
+            except Conflict:
+                pass  # another instance made one first: theirs is the one
+            found = self._shelf.take(*KEY, now=self._clock())
+            assert found is not None
+        return found.value
+
+
+def new_keys() -> dict[str, str]:
+    """A fresh P-256 pair, both parts base64url without padding."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    number = private.private_numbers().private_value.to_bytes(32, "big")
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return {"private": unpadded(number), "public": unpadded(point)}
+
+
+def unpadded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def deliver(subscription: dict[str, Any], text: str, private: str, contact: str, *, session: Session | None = None) -> int:
+    """Encrypt and POST; the push service's status, or 0 where it could not be reached."""
+    import requests
+    from pywebpush import WebPushException, webpush
+
+    try:
+        answer = webpush(
+            subscription, text, vapid_private_key=private, vapid_claims={"sub": contact}, timeout=TIMEOUT_S, ttl=TTL_S, requests_session=session
+        )
+    except WebPushException as refused:
+        return refused.response.status_code if refused.response is not None else 0
+    except requests.RequestException:
+        return 0
+    return answer.status_code if not isinstance(answer, str) else 0

@@ -1,0 +1,143 @@
+"""Alerts reach people once per episode, and phones through their vendor's push service."""
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+import http_ece
+import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ledger.errors import Problem
+from ledger.stores.memory import MemoryStore
+from relay.alerts.episodes import QUIET_MS, news
+from relay.alerts.watch import Watch
+from relay.alerts.webpush import MOST, WebPush, checked, deliver, new_keys, reachable
+
+HALF = {"id": "block:b1:75", "level": "warn", "text": "75 % of the block is used."}
+SILENT = {"id": "silent:studio", "level": "bad", "text": "studio has been silent since 10:00."}
+
+
+class Phone:
+    """A browser's side of Web Push: its keys, and what its push service received."""
+
+    def __init__(self, host: str = "fcm.googleapis.com") -> None:
+        self.private, self.auth = ec.generate_private_key(ec.SECP256R1()), os.urandom(16)
+        point = self.private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.subscription = {"endpoint": f"https://{host}/send/{id(self)}", "keys": {"p256dh": text(point), "auth": text(self.auth)}}
+        self.posts: list[tuple[str, bytes, Any]] = []
+
+    def post(self, url: str, data: bytes, headers: Any, **_: Any) -> requests.Response:
+        self.posts.append((url, data, headers))
+        answer = requests.Response()
+        answer.status_code = 201
+        return answer
+
+    def read(self) -> Any:
+        return json.loads(http_ece.decrypt(self.posts[-1][1], private_key=self.private, auth_secret=self.auth, version="aes128gcm"))
+
+
+def text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Told:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def tell(self, tenant: str, alert: Any) -> int:
+        self.heard.append(alert["id"])
+        return 1
+
+
+def test_an_alert_is_told_once_while_it_lasts() -> None:
+    fresh, kept = news([HALF], {}, now=1)
+    assert fresh == [HALF]
+    assert news([HALF], kept, now=60_000)[0] == []
+
+
+def test_an_alert_that_was_over_long_enough_is_news_again() -> None:
+    _, kept = news([HALF], {}, now=0)
+    _, kept = news([], kept, now=QUIET_MS - 1)
+    assert news([HALF], kept, now=QUIET_MS - 1)[0] == [], "a value that wavers at its threshold is one episode"
+    _, over = news([], kept, now=QUIET_MS)
+    assert news([HALF], over, now=QUIET_MS)[0] == [HALF]
+
+
+def test_every_channel_hears_of_each_episode_once_however_often_it_is_checked() -> None:
+    told, true = Told(), [HALF]
+    watch = Watch(lambda _: true, MemoryStore(), [told], clock=lambda: 1000)
+    assert [watch.check("alice") for _ in range(3)] == [1, 0, 0]
+    true.append(SILENT)
+    assert watch.check("alice") == 1
+    assert told.heard == [HALF["id"], SILENT["id"]]
+
+
+def test_two_instances_tell_an_alert_once() -> None:
+    told, shelf = Told(), MemoryStore()
+    for _ in range(2):
+        Watch(lambda _: [HALF], shelf, [told], clock=lambda: 1000).check("alice")
+    assert told.heard == [HALF["id"]]
+
+
+def test_a_phone_reads_what_the_relay_encrypted_for_it() -> None:
+    phone, keys = Phone(), new_keys()
+    status = deliver(phone.subscription, json.dumps(HALF), keys["private"], "mailto:ops@example.org", session=phone)  # type: ignore[arg-type]
+    assert (status, phone.read()) == (201, HALF)
+    assert phone.posts[0][2]["authorization"].startswith("vapid t=")
+
+
+def test_a_subscription_of_one_tenant_hears_nothing_of_another() -> None:
+    sent: list[str] = []
+    push = WebPush(MemoryStore(), contact="mailto:ops@example.org", clock=lambda: 0, send=lambda to, *_: sent.append(to["endpoint"]) or 201)
+    alice, bob = Phone(), Phone()
+    push.subscribe("alice", alice.subscription)
+    push.subscribe("bob", bob.subscription)
+    assert push.tell("alice", HALF) == 1
+    assert sent == [alice.subscription["endpoint"]]
+
+
+def test_a_browser_that_is_gone_is_forgotten() -> None:
+    push = WebPush(MemoryStore(), contact="mailto:ops@example.org", clock=lambda: 0, send=lambda *_: 410)
+    push.subscribe("alice", Phone().subscription)
+    assert push.tell("alice", HALF) == 0
+    assert WebPush.tell(push, "alice", HALF) == 0 and not list(push._shelf.list("webpush/alice", now=0))
+
+
+def test_the_vapid_key_is_made_once_and_kept() -> None:
+    shelf = MemoryStore()
+    keys = {WebPush(shelf, contact="mailto:a@example.org", clock=lambda: 0).public_key() for _ in range(3)}
+    assert len(keys) == 1 and len(base64.urlsafe_b64decode(keys.pop() + "=")) == 65
+
+
+def test_subscriptions_are_bounded() -> None:
+    push = WebPush(MemoryStore(), contact="mailto:a@example.org", clock=lambda: 0)
+    phones = [Phone() for _ in range(MOST + 1)]
+    for phone in phones[:MOST]:
+        push.subscribe("alice", phone.subscription)
+    push.subscribe("alice", phones[0].subscription)
+    with pytest.raises(Problem) as refused:
+        push.subscribe("alice", phones[-1].subscription)
+    assert refused.value.status == 409
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://fcm.googleapis.com/x", "https://127.0.0.1/x", "https://fcm.googleapis.com.evil.example/x", "https://evilfcm.googleapis.com@10.0.0.1/x",
+        "https://fcm.googleapis.com:8443/x", "https://[::1]/", "https://[bad/", "file:///etc/passwd", "", "https://user@fcm.googleapis.com/x",
+    ],
+)  # fmt: skip
+def test_the_relay_calls_no_address_but_a_known_push_service(endpoint: str) -> None:
+    assert not reachable(endpoint, ("fcm.googleapis.com",))
+
+
+@pytest.mark.parametrize("broken", [None, [], {}, {"endpoint": 1, "keys": {}}, {"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "é", "auth": 3}}])
+def test_a_malformed_subscription_is_refused_with_a_reason(broken: object) -> None:
+    with pytest.raises(Problem) as refused:
+        checked(broken)
+    assert refused.value.status == 400
