@@ -185,7 +185,7 @@ def test_changes_of_some_time_ago_are_found_through_pages_of_the_log(laptop: Sou
 def test_a_log_with_a_hole_is_not_believed(laptop: Source, store: DynamoStore, meter: Meter) -> None:
     for n in range(120):
         laptop.push(session(n))
-    pages = [item for item in store._table.query("R|alice|laptop", "l")]
+    pages = list(store._table.query("R|alice|laptop", "l"))
     store._table.delete(pages[len(pages) // 2])
     rows, _ = store.changes("alice", "laptop", LEASE, 3)
     assert [found.seq for found in rows] == list(range(4, 121))
