@@ -35,10 +35,9 @@ BLOCK_NAMED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that a tracker declares. *sign* is its newest sign of life; *facts* is the body without what time decides."""
+    """A session that a tracker declares. *sign* is its newest sign of life; *facts* is the body without what time decides, *id* the row's own."""
 
-    key: str
-    conversation_id: str
+    id: str
     says_active: bool
     sign: int
     facts: dict[str, object]
@@ -48,14 +47,20 @@ class Session:
 
     def body(self, now: int) -> dict[str, object]:
         """The body of the record as of *now*: an old claim to be active is stale, and says so."""
-        stale = self.says_active and not self.alive(now)
-        return {**self.facts, "is_active": self.alive(now), **({"stale": True} if stale else {})}
+        return body_of(self.facts, claims=self.says_active, alive=self.alive(now))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    key: str
+    """A five-hour block that a tracker declares."""
+
+    id: str
     facts: dict[str, object]
+
+
+def body_of(facts: dict[str, object], *, claims: bool, alive: bool) -> dict[str, object]:
+    """*facts* and what time makes of a row that *claims* to be active."""
+    return {**facts, "is_active": alive, **({"stale": True} if claims and not alive else {})}
 
 
 def key_of(tracker: str, id: str) -> str:
@@ -68,7 +73,7 @@ def qualified(tracker: str, id: str) -> str:
     return f"{tracker}:{id if len(id) <= 100 else sha256(id.encode()).hexdigest()}"
 
 
-def session_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> Session | str:
+def session_of(row: Values, table: Table, zone: tzinfo | None) -> Session | str:
     """The session that *row* declares, or why it is skipped (NO_ID, NO_TIME)."""
     shown = untidy.text(row.get("id"), 4096)
     times = _times(row, table, zone)
@@ -80,7 +85,7 @@ def session_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> 
     says_active = untidy.truth(row.get("is_active"))
     sign = max((*times.values(), start))
     models = untidy.names(row.get("models_used"))
-    metadata = untidy.json_object(row.get("metadata"))
+    metadata = untidy.small_object(row.get("metadata"))
     facts: dict[str, object] = {
         "id": shown[:128],
         "session_type": kind_of(row.get("session_type")),
@@ -97,10 +102,10 @@ def session_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> 
         "columns": _columns(row, NAMED, times),
         "usage": [_usage(row, start, models)],
     }
-    return Session(key_of(tracker, shown), str(facts["conversation_id"]), says_active, sign, _without_empty(facts))
+    return Session(shown, says_active, sign, _without_empty(facts))
 
 
-def block_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> Block | str:
+def block_of(row: Values, table: Table, zone: tzinfo | None) -> Block | str:
     """The five-hour block that *row* declares, or why it is skipped."""
     shown = untidy.text(row.get("id"), 4096)
     times = _times(row, table, zone)
@@ -116,11 +121,10 @@ def block_of(row: Values, table: Table, zone: tzinfo | None, tracker: str) -> Bl
         "total_tokens": int(untidy.first_positive(row.get("total_tokens"), row.get("billable_tokens"))),
         "efficiency_score": untidy.amount(row.get("efficiency_score")),
         "is_complete": untidy.truth(row.get("is_complete")),
-        "tracker": tracker,
         "columns": _columns(row, BLOCK_NAMED, times),
     }
     kept = {name: value for name, value in facts.items() if value is not None and value != {}}
-    return Block(qualified(tracker, shown), kept)
+    return Block(shown, kept)
 
 
 def kind_of(value: object) -> str:

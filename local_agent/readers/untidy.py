@@ -18,6 +18,10 @@ WORDS = 200
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
+_PATH = re.compile(r"\s*(/|~|[A-Za-z]:[\\/]|\\\\|file:)")
+TALK = frozenset(("prompt", "prompts", "first_prompt", "last_prompt", "message", "messages", "content", "response", "transcript"))
+"""What people and tools said to each other stays on the machine."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100
@@ -114,6 +118,33 @@ def json_object(value: object) -> dict[str, object]:
     """The JSON object in *value*; empty where it is none."""
     found = _loaded(value) if isinstance(value, (str, bytes)) else value
     return found if isinstance(found, dict) else {}
+
+
+def small_object(value: object, most: int = 4096) -> dict[str, object]:
+    """A JSON object as it may travel: well-formed, flat enough, at most *most* bytes, without talk and whole paths.
+
+    What is too large goes first, member by member, so that small facts survive a large neighbour.
+    """
+    kept = _tidied(json_object(value), 4)
+    found = kept if isinstance(kept, dict) else {}
+    sizes = {name: len(json.dumps({name: each}, ensure_ascii=False, separators=(",", ":")).encode()) for name, each in found.items()}
+    room, fitting = most, {}
+    for name in sorted(found, key=lambda name: (sizes[name], name)):
+        room -= sizes[name]
+        if room >= 0:
+            fitting[name] = found[name]
+    return {name: each for name, each in found.items() if name in fitting}
+
+
+def _tidied(value: object, depth: int) -> object:
+    if isinstance(value, dict):
+        pairs = ((text(name, 64), _tidied(each, depth - 1)) for name, each in value.items()) if depth else ()
+        return {name: each for name, each in pairs if name and each is not None and name.lower() not in TALK}
+    if isinstance(value, list):
+        return [each for each in (_tidied(each, depth - 1) for each in value[:100]) if each is not None] if depth else None
+    if isinstance(value, str):
+        return last_part(value) if _PATH.match(value) else text(value, 1000)
+    return value if isinstance(value, bool) else amount(value)
 
 
 def names(value: object) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -19,7 +20,7 @@ HOUR = 3600 * 1000
 
 
 def read(**changes: object) -> rows.Session | str:
-    return rows.session_of(a_row(1, **changes), TABLE, BERLIN, "0123abcd")
+    return rows.session_of(a_row(1, **changes), TABLE, BERLIN)
 
 
 def facts(**changes: object) -> dict:
@@ -73,6 +74,13 @@ def test_metadata_that_is_no_object_is_none(metadata):
     assert "metadata" not in facts(metadata=metadata)
 
 
+def test_metadata_is_kept_small_well_formed_and_without_talk_or_paths():
+    kept = facts(metadata='{"efficiency": 87, "prompt": "my secret", "cwd": "/home/ada/relay", "cut": "\\ud83d", "no": NaN, "all": "%s"}' % ("x" * 9000))
+    assert kept["metadata"] == {"efficiency": 87, "cwd": "relay", "cut": "?", "all": "x" * 1000}
+    many = facts(metadata=json.dumps({"small": 1} | {f"m{n}": "y" * 900 for n in range(20)}))["metadata"]
+    assert many["small"] == 1 and len(json.dumps(many)) < 4200
+
+
 def test_session_types_have_one_spelling():
     spellings = ("claude-code", "Claude-Code", "claude_code", "", None)
     assert [facts(session_type=each)["session_type"] for each in spellings] == ["claude_code"] * 3 + ["unknown"] * 2
@@ -118,8 +126,8 @@ def test_several_models_are_not_guessed_apart():
 def test_no_row_however_damaged_raises_or_leaves_the_bounds(seed):
     rng = random.Random(seed)
     damaged = {name: anything(rng) for name in SESSION_COLUMNS}
-    found = rows.session_of(damaged, TABLE, BERLIN, "0123abcd")
+    found = rows.session_of(damaged, TABLE, BERLIN)
     if isinstance(found, rows.Session):
-        assert 0 < len(found.key) <= 128
-        assert found.key.isprintable()
+        assert 0 < len(rows.key_of("0123abcd", found.id)) <= 128
+        assert found.id.isprintable()
         assert all(0 <= n < untidy.MOST for n in found.facts["usage"][0][5:11])
