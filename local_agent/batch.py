@@ -86,7 +86,8 @@ def compress(body: bytes) -> bytes:
 
 def that_fit(changes: Sequence[Change], most: int) -> list[Change]:
     """The first of *changes* that go into one message: by number, and by size before compression."""
-    room, chosen = MAX_INFLATED - ROOM, []
+    room = MAX_INFLATED - ROOM
+    chosen: list[Change] = []
     for change in changes[:most]:
         room -= size_of(change)
         if room < 0 and chosen:

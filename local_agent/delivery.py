@@ -108,6 +108,7 @@ class Delivery:
         """One step. *ask*: beat even if none is due, to hear from the relay itself that it agrees."""
         if self.wait_s > 0:
             return Outcome("waiting", wait_s=self.wait_s)
+        self.mirror.prepare()
         if self._horizon:
             self._horizon.refresh(now_ms)
         batch = self._suspicion() or self._unanswered or self._next_batch()
@@ -241,7 +242,7 @@ class Delivery:
         if (document.get("seq"), document.get("digest"), document.get("lease")) != (batch.seq, to_hex(batch.after), batch.place.lease):
             return self._bug("the relay's answer names another state than the one sent")
         committed = document.get("committed") is True
-        if batch.type == "push" and not self.mirror.land(batch.seq, batch.after, committed):
+        if batch.type == "push" and not self.mirror.land(batch.seq, to_hex(batch.after), committed):
             return self._bug("the relay took a batch that was never sent")
         if batch.type != "push" and committed != place.committed:
             self.mirror.set_committed(committed)
@@ -277,7 +278,7 @@ class Delivery:
         """The relay is at another state: one of our own batches that arrived unseen, or something we know nothing of."""
         seq, digest = document.get("seq"), document.get("digest")
         self._unanswered = self._suspect = None
-        if isinstance(seq, int) and isinstance(digest, str) and self.mirror.land(seq, hex_or_none(digest), document.get("committed") is True):
+        if isinstance(seq, int) and isinstance(digest, str) and self.mirror.land(seq, digest, document.get("committed") is True):
             self._failures = 0
             return Outcome("behind")
         self.mirror.begin(None)
@@ -364,9 +365,3 @@ def stubs_in(document: Mapping[str, Any]) -> dict[Ref, str]:
 def whole(value: object, least: int, most: int, otherwise: int) -> int:
     return min(max(value, least), most) if isinstance(value, int) and not isinstance(value, bool) else otherwise
 
-
-def hex_or_none(text: str) -> int | None:
-    try:
-        return int(text, 16) if len(text) == 64 else None
-    except ValueError:
-        return None

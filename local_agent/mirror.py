@@ -9,10 +9,10 @@ It lives in the archive's file. Losing it costs one snapshot, never data.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ledger.record import EMPTY_DIGEST, MODULUS, Ref, from_hex, to_hex
 from local_agent.batch import Batch, Change, Place
@@ -59,7 +59,7 @@ class Database(Protocol):
 
     def connection(self) -> sqlite3.Connection: ...
 
-    def transaction(self) -> Any: ...
+    def transaction(self, *, synchronous: str | None = None) -> AbstractContextManager[sqlite3.Connection]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,13 @@ class Mirror:
     def __init__(self, database: Database, *, tenant: str, source: str) -> None:
         self._database = database
         self._truth = {"tenant": tenant, "source": source}
-        with database.transaction() as sql:
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the tables where they are missing: in a new archive, or in one that was swapped under us."""
+        if self._sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'mirror_notes'").fetchone():
+            return
+        with self._database.transaction() as sql:
             for statement in SCHEMA.split(";"):
                 sql.execute(statement)
 
@@ -121,7 +127,7 @@ class Mirror:
 
     def launch(self, batch: Batch) -> None:
         """Save the batch before it is sent, through to the disk, and with it everything that was read before it."""
-        with self._to_disk(), self._database.transaction() as sql:
+        with self._database.transaction(synchronous="FULL") as sql:
             n = sql.execute("SELECT coalesce(max(n), 0) + 1 FROM mirror_flights").fetchone()[0]
             sql.execute("INSERT INTO mirror_flights VALUES(?, ?, ?, ?)", (n, batch.seq, to_hex(batch.after), batch.commit))
             sql.executemany(
@@ -129,20 +135,10 @@ class Mirror:
                 [(n, c.ref.kind, c.ref.id, as_blob(c.hash) if c.body is not None else None) for c in batch.changes],
             )
 
-    @contextmanager
-    def _to_disk(self) -> Iterator[None]:
-        sql = self._sql
-        usual = sql.execute("PRAGMA synchronous").fetchone()[0]
-        sql.execute("PRAGMA synchronous = FULL")
-        try:
-            yield
-        finally:
-            sql.execute(f"PRAGMA synchronous = {int(usual)}")
-
-    def land(self, seq: int, after: int, committed: bool) -> bool:
+    def land(self, seq: int, after: str, committed: bool) -> bool:
         """The relay says it stands at (*seq*, *after*): if a batch of ours leads there it becomes the mirror."""
         with self._database.transaction() as sql:
-            row = sql.execute("SELECT n FROM mirror_flights WHERE seq = ? AND after = ? ORDER BY n DESC", (seq, to_hex(after))).fetchone()
+            row = sql.execute("SELECT n FROM mirror_flights WHERE seq = ? AND after = ? ORDER BY n DESC", (seq, after)).fetchone()
             if row is None:
                 return False
             landed = {"n": row[0]}
@@ -150,7 +146,7 @@ class Mirror:
             sql.execute(
                 "DELETE FROM mirror_rows WHERE (kind, id) IN (SELECT kind, id FROM mirror_flight_rows WHERE n = :n AND hash IS NULL)", landed
             )
-            sql.execute("UPDATE mirror_place SET seq = ?, digest = ?, committed = ?", (seq, to_hex(after), committed))
+            sql.execute("UPDATE mirror_place SET seq = ?, digest = ?, committed = ?", (seq, after, committed))
             _drop_flights(sql)
             sql.execute("DELETE FROM mirror_stubs WHERE (kind, id) NOT IN (SELECT kind, id FROM ledger_rows UNION ALL SELECT 'day', id FROM mirror_days)")
             return True
