@@ -1,0 +1,79 @@
+"""How much one caller may ask: a bucket of tokens per address and per key.
+
+A bucket fills at a steady rate up to its size; an empty one is answered 429 with the seconds to wait.
+Memory is bounded: when there are too many buckets, those that are full again are forgotten, then the oldest.
+"""
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from math import ceil
+
+from ledger.errors import Problem
+
+_MOST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """*burst* requests at once, *per_second* for ever."""
+
+    burst: float
+    per_second: float
+
+
+class Buckets:
+    """One rate for many names."""
+
+    def __init__(self, rate: Rate, *, most: int = _MOST) -> None:
+        self.rate, self._most = rate, most
+        self._kept: dict[str, tuple[float, float]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: str, now_ms: int, cost: float = 1.0) -> dict[str, str]:
+        """Take *cost* tokens; the RateLimit headers to answer with. Raises Problem 429 when there are not enough."""
+        rate = self.rate
+        with self._lock:
+            level, at = self._kept.pop(name, (rate.burst, now_ms))
+            level = min(rate.burst, level + max(0.0, now_ms - at) * rate.per_second / 1000)
+            enough = level >= cost
+            level -= cost if enough else 0.0
+            if len(self._kept) >= self._most:
+                self._make_room(now_ms)
+            self._kept[name] = (level, now_ms)  # the end of the dict is the youngest
+        if enough:
+            return {"RateLimit-Policy": f'"default";q={rate.burst:.0f};w={ceil(rate.burst / rate.per_second)}', "RateLimit": f'"default";r={level:.0f}'}
+        wait = ceil((cost - level) / rate.per_second)
+        raise Problem(
+            429, "rate-limited", f"too many requests: try again in {wait} s",
+            headers={"Retry-After": str(wait), "RateLimit": f'"default";r=0;t={wait}'},
+        )  # fmt: skip
+
+    def _make_room(self, now_ms: int) -> None:
+        rate = self.rate
+        full = [name for name, (level, at) in self._kept.items() if level + (now_ms - at) * rate.per_second / 1000 >= rate.burst]
+        for name in full or list(self._kept)[: self._most // 10]:
+            del self._kept[name]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The buckets of a relay. Wrong keys have one of their own: guessing must not be cheap."""
+
+    address: Buckets
+    key: Buckets
+    refused: Buckets
+
+    @classmethod
+    def usual(cls) -> Limits:
+        return cls(Buckets(Rate(600, 200)), Buckets(Rate(240, 40)), Buckets(Rate(60, 1)))
+
+
+def address_of(peer: str | None) -> str:
+    """What counts as one caller: an IPv4 address, or the /64 that one IPv6 household holds."""
+    if peer and ":" in peer and "." not in peer:
+        return ":".join((peer.split("%")[0].split("::")[0].split(":") + ["0"] * 4)[:4])
+    return peer or "unknown"
