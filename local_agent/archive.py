@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ledger.errors import Full, Unusable
+from ledger.errors import Full, LedgerError, Unusable
 from ledger.record import MODULUS, Record, Ref
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
@@ -75,7 +75,7 @@ class Archive:
             return self._rebuilt()
         try:
             return self._prepared(SqliteStore(self.path, synchronous="NORMAL"))
-        except (sqlite3.DatabaseError, Unusable) as error:
+        except Unusable as error:
             if not rescue.is_damage(error):
                 raise
             return self._rebuilt()
@@ -104,7 +104,7 @@ class Archive:
         try:
             with self.store.transaction() as sql:
                 sql.execute("DELETE FROM agent_notes WHERE name = ?", (rescue.OPEN,))
-        except (sqlite3.Error, Full):
+        except LedgerError:
             pass  # a check at the next start is all that this costs
         self.store.close()
 
@@ -124,17 +124,12 @@ class Archive:
                     step = Step(sql)
                     yield step
                     changed = self._write(self.store, step.puts, step.gone)
-            except (sqlite3.OperationalError, Full) as error:
-                self._no_room(error)
+            except Full:
+                self.disk, self._full_until = "full", self.clock() + RETRY_FULL_MS
                 raise
             self.disk, self._full_until = "ok", 0
         if changed and self.on_change is not None:
             self.on_change()
-
-    def _no_room(self, error: Exception) -> None:
-        if isinstance(error, Full) or "disk is full" in str(error):
-            self.disk, self._full_until = "full", self.clock() + RETRY_FULL_MS
-            raise Full("the disk is full: make room, the agent tries again each minute") from error
 
     def _write(self, store: SqliteStore, puts: dict[Ref, Record], gone: set[Ref]) -> int:
         """Apply what differs from what is there as one change set; how many records that was."""

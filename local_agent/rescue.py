@@ -7,9 +7,9 @@ purpose, so what is still on disk is read again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ledger.errors import LedgerError
 from ledger.record import Record
@@ -18,13 +18,16 @@ OPEN = "open"
 """The note that stands in the archive while a process has it open."""
 KEEP = 2
 COMPANIONS = ("", "-wal", "-shm")
-_DAMAGE = ("malformed", "not a database", "corrupt", "unsupported file format", "no such column", "no such table")
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: BaseException | None) -> bool:
     """Whether the file itself is bad; a lock, a full disk or a missing permission is not the file's fault."""
-    cause = error if isinstance(error, sqlite3.Error) else error.__cause__
-    return any(word in str(cause or error).lower() for word in _DAMAGE)
+    while error is not None:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+            return True
+        error = error.__cause__
+    return False
 
 
 def is_sound(path: Path) -> bool:
@@ -70,24 +73,25 @@ def salvage(aside: Path, into: sqlite3.Connection) -> list[Record]:
     records: list[Record] = []
     try:
         with closing(sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)) as old:
-            into.executemany("INSERT OR REPLACE INTO agent_forgotten VALUES (?, ?, ?)", list(_readable(old, "agent_forgotten", "kind, id, at")))
-            found = {(kind, id): body for kind, id, body in _readable(old, "ledger_rows", "kind, id, body")}
+            into.executemany("INSERT OR REPLACE INTO agent_forgotten VALUES (?, ?, ?)", _readable(old, "kind, id, at", "agent_forgotten", "kind"))
+            found = {(kind, id): body for kind, id, body in _readable(old, "kind, id, body", "ledger_rows NOT INDEXED", "rowid")}
             records = [Record(kind, id, body) for (kind, id), body in found.items() if _whole(kind, id, body)]
     except (sqlite3.Error, LedgerError):
         pass
     return records
 
 
-def _readable(database: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple]:  # type: ignore[type-arg]
-    """Rows from the front up to the damage, then from the back down to it."""
+def _readable(database: sqlite3.Connection, columns: str, table: str, key: str) -> list[tuple[Any, ...]]:
+    """Rows from the front up to the damage, and from the back down to it."""
+    found: list[tuple[Any, ...]] = []
     for order in ("ASC", "DESC"):
         try:
-            key = "kind " + order + ", id " + order
-            for row in database.execute(f"SELECT {columns} FROM {table} ORDER BY {key}"):
-                yield row
+            for row in database.execute(f"SELECT {columns} FROM {table} ORDER BY {key} {order}"):
+                found.append(row)
+            return found
         except sqlite3.DatabaseError:
             continue
-        return
+    return found
 
 
 def _whole(kind: object, id: object, body: object) -> bool:

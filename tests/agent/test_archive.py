@@ -1,0 +1,180 @@
+"""The archive: one transaction a step, nothing lost by a kill, a full disk or a damaged file."""
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import Full
+from ledger.record import Record, Ref, add
+from local_agent.archive import LOCAL, Archive
+
+NOW = 1_795_000_000_000
+
+
+class StoppedClock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, clock: StoppedClock) -> Iterator[Archive]:
+    opened = Archive(tmp_path / "archive.db", source="laptop", clock=clock)
+    yield opened
+    opened.close()
+
+
+def a_session(n: int, text: str = "") -> Record:
+    return Record("session", f"session-{n}", f'{{"id":"session-{n}","title":"{text}"}}')
+
+
+def put(archive: Archive, *records: Record) -> None:
+    with archive.step("test") as step:
+        for record in records:
+            step.put(record)
+
+
+def bodies(archive: Archive) -> dict[str, str]:
+    return {row.ref.id: row.body for row in archive.store.rows(LOCAL, "laptop")}
+
+
+def test_a_step_gives_its_changes_one_number(archive: Archive) -> None:
+    before = archive.head()
+    put(archive, a_session(1), a_session(2))
+    after = archive.head()
+    assert (after.seq, after.lease, after.committed) == (before.seq + 1, before.lease, True)
+    assert after.digest == add(0, put=[a_session(1).hash, a_session(2).hash])
+
+
+def test_a_record_that_did_not_change_costs_no_number(archive: Archive) -> None:
+    put(archive, a_session(1))
+    seq = archive.head().seq
+    put(archive, a_session(1))
+    assert archive.head().seq == seq
+
+
+def test_a_changed_record_replaces_its_share_of_the_digest(archive: Archive) -> None:
+    put(archive, a_session(1))
+    put(archive, a_session(1, "new"))
+    assert archive.head().digest == a_session(1, "new").hash
+
+
+def test_a_deletion_leaves_a_tombstone_and_an_empty_digest(archive: Archive) -> None:
+    put(archive, a_session(1))
+    with archive.step("test") as step:
+        step.delete(Ref("session", "session-1"))
+    head = archive.head()
+    _, stones = archive.store.changes(LOCAL, "laptop", head.lease or "", 0)
+    assert (head.digest, [stone.ref.id for stone in stones]) == (0, ["session-1"])
+
+
+def test_a_step_that_fails_leaves_nothing_behind(archive: Archive) -> None:
+    with pytest.raises(KeyError), archive.step("test") as step:
+        step.sql.execute("CREATE TABLE places(at INTEGER)")
+        step.put(a_session(1))
+        raise KeyError
+    assert bodies(archive) == {}
+    assert not archive.store.connection().execute("SELECT 1 FROM sqlite_master WHERE name = 'places'").fetchone()
+
+
+def test_a_change_is_told_once_a_step_and_a_mere_place_is_not(archive: Archive) -> None:
+    told: list[int] = []
+    archive.on_change = lambda: told.append(archive.head().seq)
+    put(archive, a_session(1), a_session(2))
+    with archive.step("test") as step:
+        step.sql.execute("CREATE TABLE places(at INTEGER)")
+    assert told == [archive.head().seq]
+
+
+def test_what_a_person_forgot_never_comes_back(archive: Archive, clock: StoppedClock) -> None:
+    put(archive, a_session(1), a_session(2), Record("usage", "session-1/1", '{"session":"session-1"}'))
+    archive.forget(Ref("session", "session-1"))
+    put(archive, a_session(1, "again"))
+    archive.close()
+    again = Archive(archive.path, source="laptop", clock=clock)
+    put(again, a_session(1, "and again"), Record("usage", "session-1/1", '{"session":"session-1","n":2}'))
+    assert list(bodies(again)) == ["session-2"]
+    again.close()
+
+
+def test_a_beat_keeps_the_machine_fresh_and_changes_no_number(archive: Archive) -> None:
+    seq = archive.head().seq
+    archive.beat(NOW + 5000)
+    assert (archive.head().seq, archive.head().last_seen) == (seq, NOW + 5000)
+
+
+def test_the_lease_and_the_records_outlive_the_process(archive: Archive, clock: StoppedClock) -> None:
+    put(archive, a_session(1))
+    head = archive.head()
+    archive.close()
+    again = Archive(archive.path, source="laptop", clock=clock)
+    assert (again.head(), list(bodies(again))) == (head, ["session-1"])
+    again.close()
+
+
+def test_a_full_disk_is_said_and_tried_again_after_a_minute(archive: Archive, clock: StoppedClock) -> None:
+    sql = archive.store.connection()
+    sql.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(Full):
+        put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
+    assert archive.disk == "full"
+    sql.execute("PRAGMA max_page_count = 1000000")
+    with pytest.raises(Full, match="each minute"):
+        put(archive, a_session(1))
+    clock.now += 60_000
+    put(archive, a_session(1))
+    assert (archive.disk, list(bodies(archive))) == ("ok", ["session-1"])
+
+
+def damage(path: Path) -> None:
+    """Zeros over the middle of the file, as a lost sector leaves it."""
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(bytes(8192))
+
+
+def left_running(archive: Archive) -> None:
+    """What a kill leaves: the file without the mark that it was closed in order."""
+    archive.store.close()
+
+
+def test_a_damaged_file_is_set_aside_and_what_can_be_read_is_kept(archive: Archive, clock: StoppedClock) -> None:
+    put(archive, *(a_session(n, "x" * 500) for n in range(200)))
+    archive.forget(Ref("session", "session-7"))
+    left_running(archive)
+    damage(archive.path)
+    again = Archive(archive.path, source="laptop", clock=clock)
+    assert again.rescued is not None and 100 < again.rescued < 200
+    assert len(bodies(again)) == again.rescued
+    assert again.is_forgotten(Ref("session", "session-7"))
+    assert (archive.path.parent / f"archive.db.corrupt-{NOW}").exists()
+    again.close()
+
+
+def test_a_file_that_is_no_database_is_set_aside_and_two_of_them_are_kept(tmp_path: Path, clock: StoppedClock) -> None:
+    for _ in range(4):
+        (tmp_path / "archive.db").write_bytes(b"not a database at all " * 500)
+        clock.now += 1
+        Archive(tmp_path / "archive.db", source="laptop", clock=clock).close()
+    assert sorted(path.name for path in tmp_path.glob("*.corrupt-*")) == [f"archive.db.corrupt-{NOW + n}" for n in (3, 4)]
+
+
+def test_a_file_that_was_only_killed_is_kept_as_it_is(archive: Archive, clock: StoppedClock) -> None:
+    put(archive, a_session(1))
+    left_running(archive)
+    again = Archive(archive.path, source="laptop", clock=clock)
+    assert (again.rescued, list(bodies(again))) == (None, ["session-1"])
+    again.close()
