@@ -20,11 +20,9 @@ class Ledger(Store, Shelf, Protocol):
 def open_store(url: str, **options: Any) -> Ledger:
     """The store at *url*; *options* go to its class. Raises Misconfigured, or Unusable for what is there but is no ledger."""
     scheme, colon, rest = url.partition(":")
-    try:
-        opener = _OPENERS[scheme]
-    except KeyError:
-        raise Misconfigured(f"no store begins with {scheme + colon!r}: use {', '.join(_EXAMPLES)}") from None
-    return opener(url, rest, options)
+    if not colon or scheme not in _OPENERS:
+        raise Misconfigured(f"no store begins with {scheme!r}: use {', '.join(_EXAMPLES)}")
+    return _OPENERS[scheme](url, rest, options)
 
 
 def _memory(url: str, rest: str, options: dict[str, Any]) -> Ledger:
