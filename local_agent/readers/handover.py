@@ -20,6 +20,11 @@ def delete(step: Step, kind: str, id: str) -> None:
     step.delete(Ref(kind, id))
 
 
+def observe(step: Step, key: str, body: Mapping[str, object]) -> None:
+    """A session that was read from a tool's own files."""
+    put(step, SESSION, key, body)
+
+
 def declare(step: Step, tracker: str, key: str, body: Mapping[str, object]) -> None:
     """A session that a tracker declares."""
     put(step, SESSION, key, body)

@@ -55,6 +55,7 @@ class TrackerReader:
         self._file = file or TrackerFile(path)
         self._prepared = False
         self._detail = ""
+        self._tally: tuple[dict[str, int], dict[str, int]] | None = None
 
     def watch_paths(self) -> list[Path]:
         return [self.path.parent]
@@ -73,6 +74,7 @@ class TrackerReader:
             return self._report(archive, self._age(archive, now_ms), detail=self._detail)
         changed = self._take(archive, scan, now_ms)
         self._file.seen()
+        self._tally = None
         return self._report(archive, changed, detail=self._detail)
 
     def close(self) -> None:
@@ -86,8 +88,10 @@ class TrackerReader:
         return Report(state=ABSENT, detail=f"{self.path.name}: {why}")
 
     def _report(self, archive: Archive, changed: int, state: str = OK, detail: str = "") -> Report:
-        database, path = archive.store.connection(), str(self.path)
-        return Report(changed, state, detail, tracker_known.counted(database, path), tracker_known.skipped(database, path))
+        if changed or self._tally is None:
+            database, path = archive.store.connection(), str(self.path)
+            self._tally = tracker_known.counted(database, path), tracker_known.skipped(database, path)
+        return Report(changed, state, detail, *self._tally)
 
     def _take(self, archive: Archive, scan: Scan, now: int) -> int:
         understood = understand(scan.contents, self._zone)

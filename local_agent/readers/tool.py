@@ -1,0 +1,154 @@
+"""What the readers of all tools with session files share: find the files, read on in each, hand over the sessions that changed.
+
+A tool is a module that says where its files are, what a file adds and what a session's answers are; here it
+is decided when to look, what is kept, and that a damaged file stops nothing but itself.
+"""
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from local_agent.archive import Archive, Step
+from local_agent.readers import answers, handover, limits
+from local_agent.readers.answers import Answers, File, Found
+from local_agent.readers.lines import unchanged
+from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
+from local_agent.readers.tracker_rows import UUID
+from local_agent.readers.usage import Answer, Thresholds, rows
+
+Facts = dict[str, object]
+
+
+class Tool(Protocol):
+    """One tool's files. *name* is its session type."""
+
+    name: str
+
+    def folders(self) -> list[Path]:
+        """Where its files are; the first decides whether the tool is there at all."""
+        ...
+
+    def files(self) -> Iterator[tuple[Path, int]]:
+        """Every file with its rank: where two tell of one answer, the lower rank is right."""
+        ...
+
+    def read(self, path: Path, before: File | None) -> Found:
+        """What the file adds to what was read before. Raises OSError or ValueError if it cannot be read."""
+        ...
+
+    def answers(self, known: Answers, session: str, facts: Facts) -> list[Answer]:
+        """The answers of a session, each counted once."""
+        ...
+
+
+class ToolReader:
+    """Reads one tool into the archive. *account* says whose limits its files tell of."""
+
+    def __init__(self, tool: Tool, *, book: Thresholds | None = None, account: str = "default") -> None:
+        self.name = tool.name
+        self._tool, self._book, self._account = tool, book, account
+        self._files: dict[str, File] | None = None
+        self._broken: dict[str, str] = {}
+        self._sessions = 0
+
+    def watch_paths(self) -> list[Path]:
+        return [folder for folder in self._tool.folders() if folder.is_dir()]
+
+    def poll(self, archive: Archive, now_ms: int) -> Report:
+        """Take over what changed. Never raises for anything that a file may hold or be."""
+        if self._files is None:
+            self._files = self._known(archive)
+        if not any(os.path.lexists(folder) for folder in self._tool.folders()):
+            return self._report(0, ABSENT if not self._files else UNREADABLE)
+        changed = 0
+        for path, rank in self._tool.files():
+            changed += self._look(archive, path, rank, now_ms)
+        if limits_gone := limits.expired(archive, self.name, self._account, now_ms):
+            with archive.step(self.name) as step:
+                changed += limits.drop(step, limits_gone)
+        if changed:
+            self._sessions = Answers(archive.store.connection(), self.name).count()
+        return self._report(changed)
+
+    def _known(self, archive: Archive) -> dict[str, File]:
+        with archive.step(self.name) as step:
+            for statement in answers.SCHEMA.split(";"):
+                step.sql.execute(statement)
+            known = Answers(step.sql, self.name)
+            self._sessions = known.count()
+            return known.files()
+
+    def _look(self, archive: Archive, path: Path, rank: int, now: int) -> int:
+        assert self._files is not None
+        before = self._files.get(str(path))
+        try:
+            if before and before.rank == rank and unchanged(path, before.place):
+                return 0
+            found = self._tool.read(path, before)
+        except (OSError, ValueError) as error:
+            self._broken[str(path)] = "no permission" if isinstance(error, PermissionError) else "unreadable file"
+            return 0
+        self._broken.pop(str(path), None)
+        with archive.step(self.name) as step:
+            known = Answers(step.sql, self.name)
+            touched = known.keep(path, rank, before, found)
+            for session in sorted(touched | known.children(touched)):
+                self._hand_over(step, known, session)
+            self._keep_limits(archive, step, found, now)
+            self._files[str(path)] = known.file(path)
+            return len(step.puts)
+
+    def _hand_over(self, step: Step, known: Answers, session: str) -> None:
+        told = known.facts(session)
+        if not told:
+            return
+        facts: Facts = {name: value for each in reversed(told) for name, value in each.items() if value not in (None, "")}
+        counted = self._tool.answers(known, session, facts)
+        body = body_of(self.name, session, facts, counted, self._book, self._account)
+        if body:
+            handover.observe(step, session if UUID.fullmatch(session) else f"{self.name}:{session}", body)
+
+    def _keep_limits(self, archive: Archive, step: Step, found: Found, now: int) -> None:
+        for facts in found.facts.values():
+            for window, reading in limits.readings(facts.get("limits")).items():
+                limits.keep(archive, step, self.name, self._account, window, reading, "rollout", now)
+
+    def _report(self, changed: int, state: str = OK) -> Report:
+        files = self._files or {}
+        skipped = Counter(self._broken.values())
+        for file in files.values():
+            skipped.update(file.skipped)
+        if state == UNREADABLE:
+            return Report(changed, state, f"{self._tool.folders()[0].name} is gone; what was known of it stays", self._counted(files), skipped)
+        return Report(changed, state, "", self._counted(files) if files else {}, dict(skipped))
+
+    def _counted(self, files: Mapping[str, File]) -> dict[str, int]:
+        return {"files": len(files), "sessions": self._sessions}
+
+
+def body_of(tool: str, session: str, facts: Facts, counted: list[Answer], book: Thresholds | None, account: str) -> Facts | None:
+    """The session as a record's body; None if nothing is known of when it was."""
+    times = [at for at in (facts.get("start"), facts.get("last"), *(answer.at for answer in counted)) if isinstance(at, int)]
+    if not times:
+        return None
+    body: Facts = {
+        "id": session, "session_type": tool, "start_time": min(times), "last_activity": max(times), "is_active": False,
+        "total_messages": facts.get("messages"), "models_used": list(dict.fromkeys(answer.model for answer in counted)),
+        "estimated_tokens": sum(answer.tokens for answer in counted), "project": facts.get("project"), "title": facts.get("title"),
+        "git_branch": facts.get("branch"), "account": account, "metadata": facts.get("metadata"), "provenance": "observed",
+        "context": facts.get("context"), "usage": rows(counted, book),
+    }
+    return {name: value for name, value in body.items() if value not in (None, "", 0, [], {}) or name in ("is_active", "usage")}
+
+
+def tree(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files below *root* by name, in order; never through a link, so never out of the root or round in circles."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name.endswith(suffixes) and not path.is_symlink():
+                yield path
