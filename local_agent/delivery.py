@@ -34,7 +34,7 @@ FIRST_RESTARTS = 3
 class Outcome:
     """What one step came to.
 
-    *state*: synced, behind (call again at once), waiting, offline, portal, halted or upgrade. *agreed*: the relay
+    *state*: synced, behind (call again at once), waiting, throttled, offline, portal, halted or upgrade. *agreed*: the relay
     just confirmed that it holds the whole truth. *wait_s*: how long to do nothing now. *wire*: bytes of the body sent.
     """
 
@@ -103,6 +103,15 @@ class Delivery:
         self._offset_s, self._corrected, self._failures = 0, False, 0
         self._quiet_until = self._monotonic() + 5 * self._roll()
         self._beat_at = self._quiet_until
+
+    def hurry(self) -> None:
+        """A person asked for a push: do not wait out a failure. A pause that the relay asked for is kept."""
+        if self._last_state != "throttled":
+            self._quiet_until = self._monotonic()
+
+    def pause(self, detail: str) -> Outcome:
+        """A step failed on our side of the wire."""
+        return self._again(detail)
 
     def push_once(self, now_ms: int, *, ask: bool = False) -> Outcome:
         """One step. *ask*: beat even if none is due, to hear from the relay itself that it agrees."""
@@ -333,7 +342,7 @@ class Delivery:
     def _throttled(self, reply: Reply, meaning: Meaning, now_ms: int) -> Outcome:
         self._failures += 1
         asked = backoff.asked_seconds(reply.headers.get("retry-after"), now_ms / 1000)
-        return self._wait("waiting", meaning.detail, backoff.wait_when_asked(self._failures, asked, roll=self._roll))
+        return self._wait("throttled", meaning.detail, backoff.wait_when_asked(self._failures, asked, roll=self._roll))
 
     def _again(self, detail: str) -> Outcome:
         self._failures += 1
