@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +34,38 @@ def dynamodb(folder: Path) -> Iterator[Any]:
         for name, value in fake.items():
             patch.setitem(os.environ, name, value)
         store: Any = open_store("dynamodb://ledger")
+        one_at_a_time(store._client)
         store.create()
         yield store
         store.close()
 
 
+def one_at_a_time(client: Any) -> None:
+    """moto keeps its tables in dictionaries that two threads must not touch at once: calls still interleave, as on AWS."""
+    lock, call = threading.Lock(), client._make_api_call
+
+    def locked(*words: Any) -> Any:
+        with lock:
+            return call(*words)
+
+    client._make_api_call = locked
+
+
+@contextmanager
+def emulated(folder: Path) -> Iterator[Any]:
+    """The stricter engine: MiniStack, where tools/deploy_local.py has started it."""
+    from ledger.stores.dynamodb import DynamoStore, connect
+
+    client = connect(endpoint_url=os.environ[ENGINE], region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+    store = DynamoStore(f"contract-{uuid.uuid4().hex[:12]}", client=client)
+    store.create()
+    yield store
+    client.delete_table(TableName=store._table.name)
+    store.close()
+
+
+ENGINE = "TEST_DYNAMODB"
+"""The address of a running DynamoDB engine, if there is one."""
 STORES: dict[str, Callable[[Path], Any]] = {"memory": memory, "sqlite": sqlite, "dynamodb": dynamodb}
+if ENGINE in os.environ:
+    STORES["emulated"] = emulated

@@ -17,6 +17,7 @@ from ledger.store import Head, Row, Tombstone
 from ledger.stores.dynamo_items import part, unpart
 from ledger.stores.dynamodb import DynamoStore, connect, meaning_of
 from ledger.stores.packing import pack, unpack
+from tests.ledger.stores import one_at_a_time
 
 LEASE = "0123456789abcdef" * 2
 NOW = 1_763_800_000_000
@@ -73,7 +74,9 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def meter(aws: None) -> Meter:
-    return Meter(connect(region_name="eu-central-1"))
+    client = connect(region_name="eu-central-1")
+    one_at_a_time(client)
+    return Meter(client)
 
 
 @pytest.fixture

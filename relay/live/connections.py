@@ -1,0 +1,81 @@
+"""Who watches, on the shelf: a connection knows its tenant, a watcher knows where its page stands.
+
+API Gateway tells only the id of a connection, so one document leads from there to the tenant and a second,
+filed under the tenant, holds the cursor. Both expire by themselves a little after the two hours that API Gateway
+lets a connection live.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ledger.errors import Conflict
+from ledger.store import Shelf
+
+CONNECTIONS, WATCHERS = "connections", "watchers"
+LONGEST_MS = (2 * 60 + 10) * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """A page that subscribed. *until* is when its key expires (ms, 0 never); *version* guards its cursor."""
+
+    tenant: str
+    id: str
+    cursor: str | None = None
+    tz: str = ""
+    sessions: int = 200
+    version: int = 0
+
+
+class Connections:
+    def __init__(self, shelf: Shelf, clock: Callable[[], int]) -> None:
+        self._shelf, self._clock = shelf, clock
+
+    def joined(self, id: str, tenant: str, key_id: str = "") -> None:
+        now = self._clock()
+        self._shelf.put(CONNECTIONS, id, {"tenant": tenant, "key": key_id}, now=now, expect=0, expires=now + LONGEST_MS)
+
+    def of(self, id: str) -> tuple[str, str] | None:
+        """The tenant of a connection and the id of the key that opened it."""
+        document = self._shelf.take(CONNECTIONS, id, now=self._clock())
+        return (str(document.value["tenant"]), str(document.value["key"])) if document else None
+
+    def stands_at(self, watcher: Watcher) -> bool:
+        """Remember where *watcher* stands. False if somebody else told it something meanwhile (or it left)."""
+        now = self._clock()
+        value = {"cursor": watcher.cursor, "tz": watcher.tz, "sessions": watcher.sessions}
+        try:
+            self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), value, now=now, expect=watcher.version, expires=now + LONGEST_MS)
+        except Conflict:
+            return False
+        return True
+
+    def subscribed(self, watcher: Watcher) -> None:
+        """Remember a new subscription, whatever was there."""
+        now = self._clock()
+        value = {"cursor": watcher.cursor, "tz": watcher.tz, "sessions": watcher.sessions}
+        self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), value, now=now, expires=now + LONGEST_MS)
+
+    def watching(self, tenant: str) -> Iterator[Watcher]:
+        prefix = _name(tenant, "")
+        for name, document in self._shelf.list(WATCHERS, prefix, now=self._clock()):
+            cursor, tz, sessions = (document.value[part] for part in ("cursor", "tz", "sessions"))
+            yield Watcher(tenant, name.removeprefix(prefix), cursor if isinstance(cursor, str) else None, str(tz),
+                          sessions if isinstance(sessions, int) else 200, document.version)
+
+    def left(self, id: str, tenant: str | None = None) -> None:
+        if tenant is None:
+            known = self.of(id)
+            tenant = known[0] if known else None
+        if tenant is not None:
+            self._shelf.drop(WATCHERS, _name(tenant, id))
+        self._shelf.drop(CONNECTIONS, id)
+
+
+def moved(watcher: Watcher, cursor: str | None) -> Watcher:
+    return replace(watcher, cursor=cursor)
+
+
+def _name(tenant: str, id: str) -> str:
+    return f"{tenant}|{id}"
