@@ -1,0 +1,62 @@
+// One session, opened: its tokens by kind, when they were used, how the cost comes about, where the numbers come from.
+import { html, useEffect, useState } from "./lib.js";
+import * as S from "./store.js";
+import { count, dateOf, dayShort, clock, money, ms, plural, tokens, when, MINUTE, DAY } from "./format.js";
+import { modelName, provenanceText, toolName } from "./names.js";
+import { useWidth } from "./charts.js";
+
+const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);
+const kindsOf = (/** @type {any} */ t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
+
+/** Usage rows as at most *n* bars of equal length in time. @param {any[]} usage @param {number} n */
+export function bucketed(usage, n) {
+  const rows = usage.map((u) => ({ at: ms(u.at) ?? 0, ...kindsOf(u) })).filter((r) => r.at);
+  if (!rows.length) return { bars: [], from: 0, each: 0 };
+  const from = Math.min(...rows.map((r) => r.at)), to = Math.max(...rows.map((r) => r.at)) + 15 * MINUTE;
+  const each = Math.ceil((to - from) / n / (15 * MINUTE)) * 15 * MINUTE;
+  const bars = Array.from({ length: Math.max(1, Math.ceil((to - from) / each)) }, (_, i) => ({ at: from + i * each, input: 0, output: 0, cache_write: 0, cache_read: 0 }));
+  for (const r of rows) { const b = bars[Math.floor((r.at - from) / each)]; for (const [k] of KINDS) b[/** @type {"input"} */ (k)] += r[/** @type {"input"} */ (k)]; }
+  return { bars, from, each };
+}
+function Buckets({ usage }) {
+  const [ref, w] = useWidth(480), h = 92, foot = 18, { bars, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
+  const sum = (/** @type {any} */ b) => b.input + b.output + b.cache_write + b.cache_read;
+  const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(14, Math.max(1.5, slot - 2));
+  const label = (/** @type {number} */ t) => (each * bars.length > 2 * DAY ? dayShort(dateOf(t)) : clock(t));
+  const every = Math.max(1, Math.ceil(bars.length / Math.max(2, Math.floor(w / 90))));
+  return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${each / MINUTE} minutes`}>
+    <line class="base" x1="0" x2=${w} y1=${h} y2=${h} />
+    ${bars.map((b, i) => { let y = h; return html`<g>${KINDS.map(([k, , c]) => { const v = (b[/** @type {"input"} */ (k)] / max) * (h - 4); y -= v; return v > 0.3 && html`<rect class=${c} x=${(i * slot).toFixed(1)} y=${y.toFixed(1)} width=${bw.toFixed(1)} height=${v.toFixed(1)} />`; })}
+      ${i % every === 0 && (i + 1) * slot < w - 20 && html`<text class="tick" x=${(i * slot).toFixed(1)} y=${h + 14}>${label(b.at)}</text>`}</g>`; })}</svg></div>`;
+}
+const rate = (/** @type {any} */ l) => (l.rate == null ? "no price known" : `$${+Number(l.rate).toFixed(4)} per million`);
+function Cost({ cost, s }) {
+  const lines = cost.lines ?? [];
+  return html`<table class="totals cost-lines"><thead><tr><th scope="col">Cost, line by line</th><th scope="col" class="r">Tokens</th><th scope="col" class="r price">Price</th><th scope="col" class="r">Cost</th></tr></thead>
+    <tbody>${lines.map((/** @type {any} */ l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
+    <tfoot><tr><th scope="row">Total</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
+}
+/** One fetch for an open row, again when the session has moved on. @param {(path: string, signal?: AbortSignal) => Promise<any>} ask @param {string} path @param {any} mark */
+function useAnswer(ask, path, mark) {
+  const [a, set] = useState(/** @type {{v: any, failed: boolean}} */ ({ v: null, failed: false }));
+  useEffect(() => {
+    const stop = new AbortController();
+    ask(path, stop.signal).then((v) => set({ v, failed: false }), (e) => { if (e.name !== "AbortError") set((old) => ({ v: old.v, failed: true })); });
+    return () => stop.abort();
+  }, [path, mark]);
+  return a;
+}
+export function Detail({ s, ask }) {
+  const path = `sessions/${encodeURIComponent(s.key)}`, mark = `${s.last}/${s.all}`;
+  const one = useAnswer(ask, path, mark), cost = useAnswer(ask, path + "/cost", mark), k = kindsOf(s.tokens ?? {}), now = S.minute.value;
+  const unpriced = s.unpriced ?? [], whole = Math.max(1, s.all);
+  const fact = (/** @type {string} */ name, /** @type {any} */ v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num"><bdi>${v}</bdi></dd></div>`;
+  return html`<div class="opened">
+    <div class="kinds"><div class="mix" aria-hidden="true">${KINDS.map(([id, , c]) => k[/** @type {"input"} */ (id)] > 0 && html`<span class=${c} style=${{ flexGrow: k[/** @type {"input"} */ (id)] / whole }}></span>`)}</div>
+      <dl>${KINDS.map(([id, name, c]) => html`<div><dt><i class=${c} aria-hidden="true"></i>${name}</dt><dd class="num" title=${count(k[/** @type {"input"} */ (id)])}>${tokens(k[/** @type {"input"} */ (id)])}</dd></div>`)}</dl></div>
+    <dl class="about">${fact("Started", s.start ? when(s.start, now) : "")}${fact("Last active", when(s.last, now))}${fact("Messages", s.total_messages ? count(s.total_messages) : "")}${fact("Branch", s.git_branch)}${fact("Tool", toolName(s.session_type))}${fact("Machine", s.machine)}${fact("Models", (s.models_used ?? []).map(modelName).join(", "))}${fact("Context", s.context?.size ? `${tokens(s.context.used)} of ${tokens(s.context.size)}` : "")}${fact("Session", s.id)}</dl>
+    ${one.v?.usage?.length > 0 && html`<${Buckets} usage=${one.v.usage} />`}
+    ${cost.v?.lines?.length > 0 ? html`<${Cost} cost=${cost.v} s=${s} />` : (one.failed || cost.failed) && html`<p class="sub">Buckets and cost line by line are shown when a source is connected.</p>`}
+    <p class="sub note">${provenanceText(s.provenance)} ${unpriced.length > 0 ? `No price is known for ${unpriced.map(modelName).join(", ")}. ` : s.cost != null ? "Costs are list prices in force when the tokens were used, not a bill. " : ""}${s.reported_cost ? `The tool itself reported ${money(s.reported_cost)}. ` : ""}${s.origin === "gone" ? "Its log file has been deleted since; the numbers were kept. " : ""}${one.v?.sources?.length > 1 ? `Seen from ${plural(one.v.sources.length, "machine")}, counted once.` : ""}</p>
+  </div>`;
+}

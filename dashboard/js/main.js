@@ -1,0 +1,125 @@
+// Boot: pairing, source, clock, page.
+import { html, render, effect, computed, signal } from "./lib.js";
+import * as S from "./store.js";
+import { connect } from "./connection.js";
+import { pairings, read } from "./pairing.js";
+import * as keep from "./persist.js";
+import * as source from "./sources.js";
+import { Header } from "./header.js";
+import { Alerts, Strip, watch } from "./alerts.js";
+import { Active, Block, Limits, Machines } from "./now.js";
+import { pct, span, tokens } from "./format.js";
+import { share } from "./scale.js";
+
+const pairs = pairings(localStorage), version = signal(0), local = signal("none"), role = signal(keep.prefs.get("role", "")), update = signal(false);
+let link = /** @type {ReturnType<typeof connect>|null} */ (null);
+
+/** The relay of this page: its own origin when a relay serves it, else the one that was paired. @param {string} is */
+function relayFor(is) {
+  const own = is === "relay" ? source.self : undefined, p = pairs.current(own);
+  return p ? { base: p.relay, key: p.key } : own ? { base: own } : null;
+}
+/** Take a pairing link or a key. @param {string} text @returns {string} why not, or nothing */
+function pair(text) {
+  const p = read(text, source.self);
+  if (typeof p === "string") return p;
+  pairs.add(p);
+  version.value++;
+  link?.again();
+  return "";
+}
+function start() {
+  link = connect({
+    self: source.self, hint: role.value, agentFor: source.agentFor, relayFor, ping: source.ping, feed: source.feed, socket: source.socket, subscribe: source.subscribe,
+    cursor: S.cursor, reporting: S.anyReports, alive: S.alive, visible: () => !document.hidden,
+    apply: (feed, base, fresh) => { const ok = S.apply(feed, base, fresh); if (ok) keep.save(S.kept); return ok; },
+    load: async () => { const old = await keep.load(); if (old) S.restore(old); return !!old; },
+    role: (is) => { role.value = is; keep.prefs.set("role", is); },
+    status: (s) => { S.conn.value = s; version.value++; },
+  });
+}
+async function sample() {
+  const { sampleFeed } = await import("./sample.js");
+  link?.stop();
+  link = null;
+  S.clear();
+  S.apply(await sampleFeed(), "sample", true);
+  S.conn.value = { state: "sample", why: "", base: "" };
+}
+const leave = () => { location.href = location.pathname; };
+const on = {
+  retry: () => link?.wake(), pair, sample,
+  local: async () => { await source.askLocal(); local.value = await source.localPermission(); link?.again(); },
+  choose: (/** @type {any} */ p) => { pairs.choose(p); version.value++; link?.again(); },
+  forget: async (/** @type {any} */ p) => { pairs.forget(p); await keep.forget(); if (!pairs.all.length || link?.relay?.key === p.key) S.clear(); version.value++; link?.again(); },
+  get canAskLocal() { return local.value === "prompt"; },
+};
+
+// What lies below the fold comes one frame later, in modules of its own; each is empty until it is here.
+const later = signal(/** @type {any} */ (null));
+const empty = signal(/** @type {any} */ (null));
+async function below() {
+  const [u, s] = await Promise.all([import("./usage.js"), import("./sessions.js")]);
+  s.asks((path, signal) => source.question(link?.home ?? null, path, signal));
+  later.value = { ...u, ...s };
+}
+effect(() => { if (S.has.value && !later.peek()) requestAnimationFrame(() => setTimeout(below)); });
+
+function App() {
+  const c = S.conn.value, v = version.value, waiting = !S.has.value && c.state === "connecting", L = later.value;
+  const bare = !waiting && (!S.has.value || (S.total.value === 0 && !S.block.value && S.days.value.length === 0));
+  if (bare && !empty.value) import("./empty.js").then((m) => (empty.value = m.Empty));
+  const E = empty.value, full = !waiting && !bare;
+  return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
+    <main id="now" class=${S.stale.value && S.has.value ? "stale" : ""}>
+      ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} local=${source.onThisComputer} role=${role.value} />`}`
+      : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
+        <div class="panel grid"><${Block} /><${Limits} /><${Active} /><${Machines} /></div>
+        ${L && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div><${L.Sessions} />`}`}</main>
+    ${full && html`<nav class="tabs" aria-label="Sections, bottom"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a><a href="#machines">Machines</a></nav>`}`;
+}
+
+// theme.js has taken the key out of the address before anything could read it there.
+const given = /** @type {any} */ (window).pairingLink;
+if (given) pair(given);
+source.localPermission().then((p) => (local.value = p));
+addEventListener("hashchange", () => { if (location.hash.includes("key=")) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
+start();
+render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
+watch();
+
+// One clock for the page; it stands still while nobody looks.
+let beat = 0;
+const clockOn = () => { clearInterval(beat); if (!document.hidden) { S.second(); beat = window.setInterval(S.second, 1000); } };
+document.addEventListener("visibilitychange", () => { clockOn(); if (document.hidden) keep.flush(); else link?.wake(); });
+addEventListener("online", () => link?.wake());
+addEventListener("pageshow", (e) => { if (e.persisted) link?.wake(); });
+addEventListener("pagehide", () => keep.flush());
+clockOn();
+
+const used = computed(() => { const b = S.block.value; return b ? share(b, S.recent.value) : null; });
+effect(() => {
+  const b = S.block.value, u = used.value, old = S.stale.value ? "(old) " : "";
+  document.title = !b || !u ? "Session Relay" : `${old}${u.kind === "official" ? pct(u.percent) : tokens(b.tokens?.total)} · ${span(b.to - S.minute.value)} left`;
+});
+// The mark is the gauge: the tab's icon shows how much of the block is used, and that it is red or old.
+const whole = computed(() => [used.value?.percent == null ? null : Math.round(used.value.percent), used.value?.kind, S.stale.value].join());
+effect(() => {
+  const [p, kind, old] = whole.value.split(","), n = Number(p), sure = kind === "official" && old !== "true";
+  const c = sure && n >= 100 ? "#d9482b" : sure && n >= 85 ? "#d98a1f" : old === "true" || !p ? "#9aa0a8" : "#5f7fb5";
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="11.5" fill="none" stroke="#9aa0a855" stroke-width="6"/><circle cx="16" cy="16" r="11.5" fill="none" stroke="${c}" stroke-width="6" pathLength="100" stroke-dasharray="${p ? Math.min(100, n) : 0} 100" transform="rotate(-90 16 16)"/></svg>`;
+  const icon = /** @type {HTMLLinkElement|null} */ (document.querySelector('link[rel="icon"]'));
+  if (icon) icon.href = "data:image/svg+xml," + encodeURIComponent(svg);
+});
+addEventListener("keydown", (e) => {
+  if (/INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tagName ?? "") || e.metaKey || e.ctrlKey || e.altKey) return;
+  const id = /** @type {Record<string, string>} */ ({ 1: "now", 2: "usage", 3: "sessions" })[e.key];
+  if (id) document.getElementById(id)?.scrollIntoView();
+});
+if ("serviceWorker" in navigator && isSecureContext) {
+  const types = /** @type {any} */ (window).trustedTypes, script = "sw.js";
+  const url = types ? types.createPolicy("app", { createScriptURL: (/** @type {string} */ u) => { if (u !== script) throw new TypeError(u); return u; } }).createScriptURL(script) : script;
+  const was = navigator.serviceWorker.controller;
+  navigator.serviceWorker.addEventListener("controllerchange", () => { if (was) update.value = true; });
+  addEventListener("load", () => navigator.serviceWorker.register(url).catch(() => {}));
+}

@@ -1,0 +1,33 @@
+// Keeps the page itself so that it opens offline; never the data, which lies in IndexedDB with its time.
+const VERSION = "311f4f97afd2";
+const FILES = ["./", "css/app.css", "js/theme.js", "js/main.js", "js/lib.js", "js/store.js", "js/connection.js", "js/pairing.js", "js/persist.js", "js/sources.js", "js/header.js", "js/alerts.js", "js/now.js", "js/format.js", "js/scale.js", "js/sample.js", "js/usage.js", "js/sessions.js", "js/empty.js", "vendor/preact.js", "vendor/htm.js", "vendor/hooks.js", "vendor/signals.js", "js/feed.js", "js/names.js", "js/charts.js", "js/bars.js", "js/query.js", "js/detail.js", "vendor/signals-core.js", "vendor/geist-latin.woff2", "icons/icon.svg", "icons/icon-192.png", "manifest.webmanifest", "sample.json"];
+const NAME = "session-relay-" + VERSION;
+
+self.addEventListener("install", (event) => event.waitUntil((async () => {
+  const cache = await caches.open(NAME);
+  await cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })));
+  await self.skipWaiting();
+})()));
+
+self.addEventListener("activate", (event) => event.waitUntil((async () => {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name.startsWith("session-relay-") && name !== NAME).map((name) => caches.delete(name)));
+  await self.clients.claim();
+})()));
+
+self.addEventListener("fetch", (event) => {
+  const url = new URL(event.request.url), base = new URL("./", location.href).pathname;
+  if (event.request.method !== "GET" || url.origin !== location.origin || !url.pathname.startsWith(base)) return;
+  const path = url.pathname.slice(base.length);
+  const shell = path === "" || path === "index.html" ? "./" : path;
+  if (!FILES.includes(shell)) return;
+  event.respondWith((async () => (await (await caches.open(NAME)).match(shell === "./" ? new URL("./", location.href).href : event.request, { ignoreSearch: true })) ?? fetch(event.request))());
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil((async () => {
+    const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+    return pages.length ? pages[0].focus() : self.clients.openWindow("./");
+  })());
+});
