@@ -1,0 +1,108 @@
+"""Answers that are asked for again and again, kept as bytes until the ledger changes.
+
+An answer is kept under who asked and what, with the version it was computed for; the writer makes that version old.
+It also ages, because some answers depend on the time of day. It is compressed once, not per request.
+"""
+from __future__ import annotations
+
+import gzip
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+Headers = list[tuple[bytes, bytes]]
+_WORTH_COMPRESSING = 800
+_LARGEST = 2 << 20
+_PER_REQUEST = {b"date", b"content-length", b"set-cookie", b"ratelimit", b"ratelimit-policy", b"connection", b"server"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to a caller, on every road."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    version: int
+    until: int
+    etag: bytes
+    plain: Answer
+    packed: Answer
+    same: Answer
+
+    @property
+    def size(self) -> int:
+        return len(self.plain.body) + len(self.packed.body) + 1000
+
+
+class Kept:
+    """At most *room* bytes of answers, the least used forgotten first. For one thread: the loop's."""
+
+    def __init__(self, *, age_ms: int = 1000, room: int = 48 << 20) -> None:
+        self._age, self._room, self._used = age_ms, room, 0
+        self._answers: OrderedDict[Hashable, _Kept] = OrderedDict()
+
+    def look(self, key: Hashable, version: int, now: int, *, if_none_match: bytes, gzip_ok: bool) -> Answer | None:
+        """The kept answer to this very question, if it is still true."""
+        found = self._answers.get(key)
+        if found is None or found.version != version or now >= found.until:
+            return None
+        self._answers.move_to_end(key)
+        if if_none_match and matches(if_none_match, found.etag):
+            return found.same
+        return found.packed if gzip_ok else found.plain
+
+    def keep(self, key: Hashable, version: int, now: int, answer: tuple[Answer, Answer]) -> None:
+        """Keep an answer that prepared() made."""
+        plain, packed = answer
+        etag = header(plain.headers, b"etag")
+        same = Answer(304, [(name, value) for name, value in plain.headers if name in (b"etag", b"cache-control", b"vary") or name.startswith(b"access-control")])
+        made = _Kept(version, now + self._age, etag, plain, packed, same)
+        self._drop(key)
+        self._answers[key] = made
+        self._used += made.size
+        while self._used > self._room:
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, key: Hashable) -> None:
+        gone = self._answers.pop(key, None)
+        if gone is not None:
+            self._used -= gone.size
+
+
+def prepared(answer: Answer) -> tuple[Answer, Answer] | None:
+    """The plain and the compressed form, or None for what must not be kept: only whole answers with an ETag are."""
+    if answer.status != 200 or not header(answer.headers, b"etag") or len(answer.body) > _LARGEST:
+        return None
+    if b"no-store" in header(answer.headers, b"cache-control") or header(answer.headers, b"content-encoding"):
+        return None
+    headers = [(name, value) for name, value in answer.headers if name not in _PER_REQUEST]
+    plain = Answer(200, with_vary(headers, b"Accept-Encoding"), answer.body)
+    if len(answer.body) < _WORTH_COMPRESSING:
+        return plain, plain
+    weak = [(name, weakened(value) if name == b"etag" else value) for name, value in plain.headers]
+    return plain, Answer(200, [*weak, (b"content-encoding", b"gzip")], gzip.compress(answer.body, 5, mtime=0))
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    return next((value for given, value in headers if given == name), b"")
+
+
+def with_vary(headers: Headers, more: bytes) -> Headers:
+    vary = header(headers, b"vary")
+    both = vary if more.lower() in vary.lower() else vary + b", " + more if vary else more
+    return [pair for pair in headers if pair[0] != b"vary"] + [(b"vary", both)]
+
+
+def weakened(etag: bytes) -> bytes:
+    return etag if etag.startswith(b"W/") else b"W/" + etag
+
+
+def matches(if_none_match: bytes, etag: bytes) -> bool:
+    """RFC 9110: the weak comparison, over a list or an asterisk."""
+    wanted = etag.removeprefix(b"W/")
+    return any(one.strip().removeprefix(b"W/") in (wanted, b"*") for one in if_none_match.split(b","))

@@ -1,0 +1,442 @@
+"""Who is watching, and what each watcher is told the moment it is true.
+
+One hub serves WebSocket and SSE alike. A feed is computed once for all viewers who stand at the same cursor, its
+frame is built once, and each send is stepped at once instead of being given to a task. A viewer who does not
+read gets a bounded queue, then one notice to ask again, and after half a minute the door: it never delays others.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from ledger.errors import LedgerError, Problem
+
+MERGE_S = 0.05
+"""Changes within this window travel together; the first one travels at once."""
+BIGGEST_FEED = 24 * 1024
+LONGEST_QUEUE = 64
+STUCK_S = 30.0
+SILENCE_MS = 60_000
+RECHECK_S = 15.0
+SLICE = 128
+_AGAIN_S = 1.0
+_TICK_S = 1.0
+_ASKS, _ASKS_PER_S = 30.0, 1.0
+
+Message = dict[str, Any]
+Feed = Callable[[str, str | None, str, int], Mapping[str, Any]]
+Send = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
+Got = TypeVar("Got")
+log = logging.getLogger("live")
+
+
+def iso(ms: int) -> str:
+    """UTC, milliseconds, Z."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who was let in. *still* is asked every quarter minute whether they may stay."""
+
+    tenant: str
+    still: Callable[[], bool] = lambda: True
+
+
+class Frame:
+    """A message as it goes out, built once for every viewer and both kinds of channel."""
+
+    __slots__ = ("sse", "text")
+
+    def __init__(self, message: Mapping[str, Any]) -> None:
+        body = msgspec.json.encode(message)
+        self.text: Message = {"type": "websocket.send", "text": body.decode()}
+        self.sse: Message = {"type": "http.response.body", "body": b"data: " + body + b"\n\n", "more_body": True}
+
+    def __len__(self) -> int:
+        return len(self.sse["body"])
+
+
+@dataclass(eq=False, slots=True)
+class Viewer:
+    """One open channel. *cursor* is where its page stands; None until it subscribed."""
+
+    id: str
+    admission: Admission
+    send: Send
+    is_sse: bool
+    abort: Callable[[], None]
+    heard: int
+    subscribed: bool = False
+    cursor: str | None = None
+    tz: str = ""
+    sessions: int = 200
+    turn: int = 0
+    waiting: deque[Frame] = field(default_factory=deque)
+    busy: asyncio.Task[None] | None = None
+    busy_since: float = 0.0
+    asks: float = _ASKS
+    asked_at: int = 0
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def tenant(self) -> str:
+        return self.admission.tenant
+
+    def may_ask(self, now: int) -> bool:
+        """Costly questions are answered thirty at once, then one a second."""
+        self.asks = min(_ASKS, self.asks + max(0, now - self.asked_at) / 1000 * _ASKS_PER_S)
+        self.asked_at = now
+        if self.asks < 1:
+            return False
+        self.asks -= 1
+        return True
+
+
+class _Rest(Awaitable[None]):
+    """What is left of a coroutine that was stepped once and had to wait for *until*."""
+
+    def __init__(self, begun: Coroutine[Any, Any, None], until: Any) -> None:
+        self.begun, self.until = begun, until
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        until = self.until
+        try:
+            while True:
+                try:
+                    yield until
+                except BaseException as error:
+                    until = self.begun.throw(error)
+                else:
+                    until = self.begun.send(None)
+        except StopIteration:
+            return
+
+
+class Live:
+    """The hub. Everything but changed() and broadcast() runs on the loop that start() was called on.
+
+    *feed* answers (tenant, cursor, zone, sessions); *first* gives the messages a new viewer is greeted with
+    (again when it says request_data); *on_message* hears what the hub does not know. All may block: they run in *pool*.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        clock: Callable[[], int],
+        first: Callable[[Viewer], list[Message]] | None = None,
+        on_message: Callable[[Viewer, Message], None] | None = None,
+        beat_ms: int = 20_000,
+        most: int = 12_000,
+    ) -> None:
+        self._feed, self._clock, self._first, self._on_message = feed, clock, first, on_message
+        self._beat_s, self._most = beat_ms / 1000, most
+        self._viewers: dict[str, set[Viewer]] = {}
+        self._versions: dict[str, int] = {}
+        self._due: dict[str, asyncio.TimerHandle | None] = {}
+        self._told: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: Executor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next_id = 0
+        self.total = self.sent = self.errors = 0
+
+    # What other threads may call.
+
+    def changed(self, tenant: str) -> None:
+        """The ledger of *tenant* changed: its viewers are told, at once or within the merge window."""
+        self._versions[tenant] = self._versions.get(tenant, 0) + 1
+        self._on_loop(self._schedule, tenant)
+
+    def broadcast(self, tenant: str, message: Message) -> None:
+        """Send *message* to every viewer of *tenant*, subscribed or not."""
+        self._on_loop(self._broadcast, tenant, message)
+
+    def _broadcast(self, tenant: str, message: Message) -> None:
+        self._begin(self._offer_all(list(self._viewers.get(tenant, ())), Frame(message)))
+
+    def version(self, tenant: str) -> int:
+        """A number that differs after every change of *tenant*."""
+        return self._versions.get(tenant, 0)
+
+    @property
+    def count(self) -> int:
+        return sum(len(viewers) for viewers in self._viewers.values())
+
+    def statistics(self) -> dict[str, int]:
+        return {"total_connections": self.total, "current_connections": self.count, "messages_sent": self.sent, "errors": self.errors}
+
+    def _on_loop(self, call: Callable[..., None], *words: Any) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed() or not self._viewers:
+            return
+        try:
+            loop.call_soon_threadsafe(call, *words)
+        except RuntimeError:  # the loop closed between the question and the call: nobody is watching any more
+            return
+
+    # The life of the hub.
+
+    def start(self, pool: Executor) -> None:
+        """Belong to the running loop and begin to tick."""
+        self._loop, self._pool = asyncio.get_running_loop(), pool
+        self._begin(self._beating())
+        self._begin(self._ticking())
+
+    def stop(self) -> None:
+        """Let every viewer go and stop ticking."""
+        for task in self._tasks:
+            task.cancel()
+        for viewers in self._viewers.values():
+            for viewer in viewers:
+                viewer.gone.set()
+
+    async def _beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat_s)
+            watching = [viewer for viewers in self._viewers.values() for viewer in viewers if viewer.subscribed and not viewer.busy]
+            if watching:
+                await self._offer_all(watching, Frame({"type": "hb", "server_time": iso(self._clock())}))
+
+    async def _ticking(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            ticks += 1
+            await self.tick(recheck=ticks % int(RECHECK_S / _TICK_S) == 0)
+
+    async def tick(self, *, recheck: bool = False) -> None:
+        """Ping the silent, close the stuck, and every quarter minute whoever may no longer stay."""
+        now, loop_now = self._clock(), asyncio.get_running_loop().time()
+        viewers = [viewer for group in self._viewers.values() for viewer in group]
+        for viewer in viewers:
+            if viewer.busy and loop_now - viewer.busy_since > STUCK_S:
+                self._close(viewer)
+            elif not viewer.is_sse and now - viewer.heard >= SILENCE_MS:
+                viewer.heard = now
+                self.offer(viewer, Frame({"type": "ping", "timestamp": iso(now)}))
+        if recheck:
+            verdicts = await self._in_pool(lambda: [_stays(viewer.admission) for viewer in viewers])
+            for viewer, stays in zip(viewers, verdicts, strict=True):
+                if not stays:
+                    viewer.gone.set()
+
+    # Viewers come, speak and go.
+
+    def join(self, admission: Admission, send: Send, *, is_sse: bool, abort: Callable[[], None]) -> Viewer:
+        """A new viewer. Raises Problem 503 when there is no room for one more."""
+        if self.count >= self._most:
+            raise Problem(503, "store-unavailable", "too many viewers: try again in a minute", headers={"Retry-After": "60"})
+        self._next_id += 1
+        self.total += 1
+        now = self._clock()
+        viewer = Viewer(f"client_{self._next_id}", admission, send, is_sse, abort, heard=now, asked_at=now)
+        self._viewers.setdefault(viewer.tenant, set()).add(viewer)
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        group = self._viewers.get(viewer.tenant, set())
+        group.discard(viewer)
+        if not group:
+            self._viewers.pop(viewer.tenant, None)
+            self._told.pop(viewer.tenant, None)
+        viewer.gone.set()
+        viewer.turn += 1
+        viewer.waiting.clear()
+        if viewer.busy:
+            viewer.busy.cancel()
+
+    async def greet(self, viewer: Viewer) -> None:
+        """The first messages, before anything else."""
+        if self._first is None:
+            return
+        first = self._first
+        for message in await self._in_pool(lambda: first(viewer)):
+            self.offer(viewer, Frame(message))
+
+    async def hear(self, viewer: Viewer, raw: str | bytes) -> None:
+        """Answer one message of a viewer. What is not JSON or of no known type is ignored; nothing closes the channel."""
+        now = viewer.heard = self._clock()
+        try:
+            message = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return
+        if not isinstance(message, dict):
+            return
+        try:
+            await self._answer(viewer, message, now)
+        except LedgerError as error:
+            self.errors += 1
+            self.offer(viewer, Frame({"type": "error", "detail": str(error)}))
+
+    async def _answer(self, viewer: Viewer, message: Message, now: int) -> None:
+        match message.get("type"):
+            case "ping":
+                self.offer(viewer, Frame({"type": "pong", "timestamp": iso(now)}))
+            case "heartbeat":
+                self.offer(viewer, Frame({"type": "heartbeat_ack", "timestamp": iso(now)}))
+            case "request_data":
+                if viewer.may_ask(now):
+                    await self.greet(viewer)
+            case "subscribe":
+                if viewer.may_ask(now):
+                    await self.subscribe(viewer, message.get("cursor"), message.get("tz"), message.get("sessions"))
+            case _:
+                heard = self._on_message
+                if heard is not None and viewer.may_ask(now):
+                    await self._in_pool(lambda: heard(viewer, message))
+
+    async def subscribe(self, viewer: Viewer, cursor: object = None, tz: object = None, sessions: object = None) -> None:
+        """From now on the viewer gets the feed; first what it has missed since *cursor*. Odd values count as not given."""
+        viewer.subscribed, viewer.turn = False, viewer.turn + 1
+        viewer.tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
+        viewer.sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
+        since = cursor if isinstance(cursor, str) and len(cursor) <= 8192 else None
+        turn, version = viewer.turn, self.version(viewer.tenant)
+        feed = await self._in_pool(lambda: self._feed(viewer.tenant, since, viewer.tz, viewer.sessions))
+        if viewer.turn != turn or viewer.gone.is_set():
+            return  # it subscribed anew, or left, meanwhile
+        viewer.cursor, viewer.subscribed = feed.get("cursor"), True
+        self.offer(viewer, _frame_of(feed, since))
+        if self.version(viewer.tenant) != version:
+            self._schedule(viewer.tenant)
+
+    # Telling.
+
+    def _schedule(self, tenant: str) -> None:
+        assert self._loop is not None
+        if tenant in self._due or tenant not in self._viewers:
+            return
+        wait = self._told.get(tenant, -1.0) + MERGE_S - self._loop.time()
+        if wait <= 0:
+            self._due[tenant] = None
+            self._begin(self._tell(tenant))
+        else:
+            self._due[tenant] = self._loop.call_later(wait, lambda: self._begin(self._tell(tenant)))
+
+    async def _tell(self, tenant: str) -> None:
+        """Everyone subscribed gets what changed since their cursor."""
+        assert self._loop is not None
+        version = self.version(tenant)
+        self._told[tenant] = self._loop.time()
+        try:
+            for (cursor, tz, sessions), group in self._groups(tenant).items():
+                feed = await self._in_pool(partial(self._feed, tenant, cursor, tz, sessions))
+                if _says_nothing(feed, cursor):
+                    continue
+                frame = _frame_of(feed, cursor)
+                here = [viewer for viewer, turn in group if viewer.turn == turn and viewer.cursor == cursor]
+                for viewer in here:
+                    viewer.cursor = feed.get("cursor")
+                await self._offer_all(here, frame)
+        except LedgerError as error:
+            self.errors += 1
+            log.warning("the feed could not be read, trying again: %s", error)
+            self._due[tenant] = self._loop.call_later(_AGAIN_S, lambda: self._begin(self._tell(tenant)))
+            return
+        except Exception:
+            self.errors += 1
+            log.exception("the feed failed")
+        del self._due[tenant]
+        if self.version(tenant) != version:
+            self._schedule(tenant)
+
+    def _groups(self, tenant: str) -> dict[tuple[str | None, str, int], list[tuple[Viewer, int]]]:
+        groups: dict[tuple[str | None, str, int], list[tuple[Viewer, int]]] = {}
+        for viewer in self._viewers.get(tenant, ()):
+            if viewer.subscribed:
+                groups.setdefault((viewer.cursor, viewer.tz, viewer.sessions), []).append((viewer, viewer.turn))
+        return groups
+
+    async def _offer_all(self, viewers: Iterable[Viewer], frame: Frame) -> None:
+        for place, viewer in enumerate(viewers, 1):
+            self.offer(viewer, frame)
+            if place % SLICE == 0:
+                await asyncio.sleep(0)  # requests get in between
+
+    def offer(self, viewer: Viewer, frame: Frame) -> None:
+        """Send now if the channel is free, else queue; a full queue becomes one notice to ask again."""
+        if viewer.gone.is_set():
+            return
+        if viewer.busy:
+            if len(viewer.waiting) >= LONGEST_QUEUE:
+                viewer.waiting.clear()
+                viewer.waiting.append(Frame({"type": "changed", "head": None}))
+            elif not (len(viewer.waiting) == 1 and viewer.waiting[0].text["text"] == _NOTICE):
+                viewer.waiting.append(frame)
+            return
+        rest = self._step(viewer, frame)
+        if rest is not None:
+            viewer.busy_since = asyncio.get_running_loop().time()
+            viewer.busy = self._begin(self._drain(viewer, rest))
+
+    def _step(self, viewer: Viewer, frame: Frame) -> _Rest | None:
+        """Run the send until it waits; nearly always it does not."""
+        begun = viewer.send(frame.sse if viewer.is_sse else frame.text)
+        try:
+            until = begun.send(None)
+        except StopIteration:
+            self.sent += 1
+            return None
+        except Exception:  # the channel is closed under us: whatever the server raises means that
+            viewer.gone.set()
+            return None
+        return _Rest(begun, until)
+
+    async def _drain(self, viewer: Viewer, rest: _Rest | None) -> None:
+        try:
+            while True:
+                if rest is not None:
+                    await rest
+                    self.sent += 1
+                    viewer.busy_since = asyncio.get_running_loop().time()
+                if not viewer.waiting or viewer.gone.is_set():
+                    return
+                rest = self._step(viewer, viewer.waiting.popleft())
+        except Exception:  # as in _step
+            viewer.gone.set()
+        finally:
+            viewer.busy = None
+
+    def _close(self, viewer: Viewer) -> None:
+        self.errors += 1
+        viewer.gone.set()
+        viewer.abort()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _in_pool(self, ask: Callable[[], Got]) -> Got:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
+
+
+_NOTICE = Frame({"type": "changed", "head": None}).text["text"]
+
+
+def _stays(admission: Admission) -> bool:
+    try:
+        return admission.still()
+    except LedgerError:
+        return True  # the store cannot say: asked again soon
+
+
+def _frame_of(feed: Mapping[str, Any], since: str | None) -> Frame:
+    frame = Frame({"type": "feed", "since": since, **feed})
+    return frame if len(frame) <= BIGGEST_FEED else Frame({"type": "changed", "head": feed.get("head") or feed.get("cursor")})
+
+
+def _says_nothing(feed: Mapping[str, Any], since: str | None) -> bool:
+    return feed.get("cursor") == since and not any(feed.get(part) for part in ("records", "removed", "reset", "summary", "machines", "full"))

@@ -1,0 +1,411 @@
+"""The thin ASGI shell around a Flask app: live viewers, kept answers, and a bridge for everything else.
+
+One uvicorn process serves it, for the relay and for the agent's own port alike.
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
+from ledger.errors import Busy, Full, LedgerError, Problem
+from ledger.kept import Answer, Headers, Kept, prepared
+from ledger.live import Admission, Live, Viewer
+
+THREADS = 8
+BIGGEST_BODY = 1 << 20
+BIGGEST_MESSAGE = 64 * 1024
+BIGGEST_HEAD = 32 * 1024
+HEAD_S = 20.0
+"""A caller has this long to finish its request line and headers."""
+log = logging.getLogger("shell")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as handlers see it. *headers* has lower-case names; *note* is filled in for the access log."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    client: str
+    note: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        return dict(parse_qsl(self.query, keep_blank_values=True, max_num_fields=50)) if self.query.count("&") < 50 else {}
+
+
+Admit = Callable[[Asked], Admission]
+Native = Callable[[Asked, bytes], Answer]
+Who = Callable[[Asked], Hashable]
+Logger = Callable[[Asked, int, int, float], None]
+
+
+def _asked(scope: Mapping[str, Any]) -> Asked:
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1"), value.decode("latin-1")
+        headers[name] = f"{headers[name]},{text}" if name in headers else text
+    client = scope.get("client")
+    return Asked(scope.get("method", "GET"), scope["path"], scope["query_string"].decode("latin-1"), headers, client[0] if client else "")
+
+
+class Shell:
+    """An ASGI app. *admit* lets live viewers in (it may block, and raises Problem), *native* answers single paths without
+    Flask, *who* names the tenant whose kept answers a caller may have (it must not block; None: ask the app).
+    *always* are headers that every answer carries unless it says otherwise."""
+
+    def __init__(
+        self,
+        app: Wsgi,
+        live: Live,
+        admit: Admit,
+        *,
+        who: Callable[[Asked], str | None] | None = None,
+        native: Mapping[str, Native] | None = None,
+        sockets: Sequence[str] = ("/ws",),
+        streams: Sequence[str] = ("/v1/live",),
+        always: Sequence[tuple[str, str]] = (),
+        logger: Logger | None = None,
+        clock: Callable[[], int] = now_ms,
+        kept: Kept | None = None,
+        threads: int = THREADS,
+    ) -> None:
+        self.live, self._admit, self._who, self._native = live, admit, who, native or {}
+        self._sockets, self._streams = frozenset(sockets), frozenset(streams)
+        self._always = [(name.lower().encode(), value.encode()) for name, value in always]
+        self._logger, self._clock = logger, clock
+        self._kept = kept or Kept()
+        self._flying: dict[Hashable, asyncio.Event] = {}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shell")
+        self._bridge = Bridge(app, self._pool)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        await receive()
+        self.live.start(self._pool)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.live.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # Requests.
+
+    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
+        began = time.perf_counter()
+        asked = _asked(scope)
+        try:
+            if asked.path in self._streams and asked.method == "GET":
+                await self._stream(asked, scope, receive, send)
+                answer = None
+            else:
+                answer = await self._answer(asked, scope, receive, send)
+        except Gone:
+            return
+        except Exception as error:
+            answer = _answer_to(error, asked)
+        if answer is not None:
+            await self._send(send, answer, asked.method)
+        if self._logger:
+            self._logger(asked, answer.status if answer else 200, len(answer.body) if answer else 0, time.perf_counter() - began)
+
+    async def _answer(self, asked: Asked, scope: Any, receive: Any, send: Any) -> Answer | None:
+        native = self._native.get(asked.path)
+        if native is not None:
+            body = await read_body(scope, receive, BIGGEST_BODY)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, native, asked, body)
+        tenant = self._who(asked) if self._who and asked.method == "GET" else None
+        if tenant is None:
+            return await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
+        return await self._kept_answer(tenant, asked, scope, send)
+
+    async def _kept_answer(self, tenant: str, asked: Asked, scope: Any, send: Any) -> Answer | None:
+        """From what is kept; else from the app, once for all who ask the same at this moment."""
+        key = (tenant, asked.path, asked.query, asked.headers.get("origin"), asked.headers.get("host"))
+        tag, packed = asked.headers.get("if-none-match", "").encode("latin-1"), "gzip" in asked.headers.get("accept-encoding", "")
+        for _ in range(2):
+            version = self.live.version(tenant)
+            found = self._kept.look(key, version, self._clock(), if_none_match=tag, gzip_ok=packed)
+            if found is not None:
+                return found
+            if key not in self._flying:
+                break
+            await self._flying[key].wait()
+        landed = self._flying.setdefault(key, asyncio.Event())
+        try:
+            # The app is asked without the caller's If-None-Match, so that the answer can be kept whole.
+            plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]}
+            answer = await self._bridge.call(plain, b"", send, asked.note)
+            if answer is None:
+                return None
+            both = await asyncio.get_running_loop().run_in_executor(self._pool, prepared, answer)
+            if both is None:
+                return answer
+            self._kept.keep(key, version, self._clock(), both)
+            one = self._kept.look(key, version, self._clock(), if_none_match=tag, gzip_ok=packed)
+            return _with_rest(one or both[packed], answer)
+        finally:
+            landed.set()
+            self._flying.pop(key, None)
+
+    async def _send(self, send: Any, answer: Answer, method: str) -> None:
+        headers, names = list(answer.headers), {name for name, _ in answer.headers}
+        headers += [pair for pair in self._always if pair[0] not in names]
+        if b"content-length" not in names and answer.status not in (204, 304):
+            headers.append((b"content-length", str(len(answer.body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
+
+    # Live viewers.
+
+    async def _let_in(self, asked: Asked) -> Admission:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._admit, asked)
+
+    async def _socket(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        asked = _asked(scope)
+        try:
+            if asked.path not in self._sockets:
+                raise Problem(404, "malformed", "there is no live channel here")
+            admission = await self._let_in(asked)
+            viewer = self.live.join(admission, send, is_sse=False, abort=scope.get("abort", _nothing))
+        except Exception as error:
+            await self._refuse(send, _answer_to(error, asked))
+            return
+        try:
+            await send({"type": "websocket.accept"})
+            await self.live.greet(viewer)
+            await self._listen(viewer, receive)
+            with contextlib.suppress(Exception):  # closing a channel that is closed already
+                await asyncio.wait_for(send({"type": "websocket.close", "code": 1001}), 1)
+        except LedgerError as error:
+            log.warning("a viewer could not be greeted: %s", error)
+        finally:
+            self.live.leave(viewer)
+
+    async def _listen(self, viewer: Viewer, receive: Any) -> None:
+        gone = asyncio.ensure_future(viewer.gone.wait())
+        try:
+            while not viewer.gone.is_set():
+                heard = asyncio.ensure_future(receive())
+                await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not heard.done():
+                    heard.cancel()
+                    return
+                message = heard.result()
+                if message["type"] != "websocket.receive":
+                    return
+                raw = message.get("text")
+                await self.live.hear(viewer, raw if raw is not None else message.get("bytes") or b"")
+        finally:
+            gone.cancel()
+
+    async def _refuse(self, send: Any, answer: Answer) -> None:
+        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        with contextlib.suppress(Exception):  # the caller may have left
+            await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": answer.body})
+
+    async def _stream(self, asked: Asked, scope: Any, receive: Any, send: Any) -> None:
+        admission = await self._let_in(asked)
+        viewer = self.live.join(admission, send, is_sse=True, abort=scope.get("abort", _nothing))
+        try:
+            given: Headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+            given += [(name.encode(), value.encode("latin-1")) for name, value in asked.note.get("headers", {}).items()]
+            names = {name for name, _ in given}
+            await send({"type": "http.response.start", "status": 200, "headers": given + [pair for pair in self._always if pair[0] not in names]})
+            await self.live.greet(viewer)
+            ask = asked.arguments
+            sessions = ask.get("sessions", "")
+            await self.live.subscribe(viewer, ask.get("cursor"), ask.get("tz"), int(sessions) if sessions.isdigit() and len(sessions) < 5 else None)
+            left = asyncio.ensure_future(_left(receive))
+            gone = asyncio.ensure_future(viewer.gone.wait())
+            await asyncio.wait({left, gone}, return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
+            gone.cancel()
+        except LedgerError as error:
+            log.warning("a viewer could not be served: %s", error)
+        finally:
+            self.live.leave(viewer)
+            with contextlib.suppress(Exception):  # ending a stream that is gone already
+                await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+
+
+async def _left(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _nothing() -> None:
+    """Where the server offers no way to cut a connection."""
+
+
+def _with_rest(kept: Answer, fresh: Answer) -> Answer:
+    """The headers that belong to this request only (how much it may still ask) come from the fresh answer."""
+    rest = [pair for pair in fresh.headers if pair[0].startswith(b"ratelimit")]
+    return Answer(kept.status, [*kept.headers, *rest], kept.body) if rest else kept
+
+
+def _answer_to(error: Exception, asked: Asked) -> Answer:
+    """What a caller hears of a failure: never more than it can act on."""
+    if isinstance(error, Problem):
+        return problem_answer(error)
+    if isinstance(error, Busy):
+        return problem_answer(Problem(503, "store-unavailable", "the store is busy: try again", headers={"Retry-After": str(max(1, round(error.retry_after)))}))
+    if isinstance(error, Full):
+        return problem_answer(Problem(507, "quota", "the store is full: make room, then try again", headers={"Retry-After": "300"}))
+    log.error("%s %s failed", asked.method, asked.path, exc_info=error)
+    return problem_answer(Problem(500, "store-unavailable", "this is our fault, and it is in the relay's log"))
+
+
+# The server.
+
+
+class _Http(HttpToolsProtocol):
+    """uvicorn's, with an end to how long and how large the head of a request may be, and a way to cut a stuck viewer."""
+
+    _size = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._calm()
+        super().connection_lost(exc)
+
+    def _calm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _count(self, more: int) -> None:
+        self._size += more
+        if self._size > BIGGEST_HEAD:
+            raise ValueError("the head of the request is too large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._size = 0
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.abort)
+        self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._calm()
+        super().on_headers_complete()
+
+
+class _Ws(WebSocketsSansIOProtocol):
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, shell: Shell, ready: Callable[[int], None] | None, stop: threading.Event | None) -> None:
+        super().__init__(config)
+        self._shell, self._ready, self._stop = shell, ready, stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready and sockets:
+            self._ready(sockets[0].getsockname()[1])
+
+    async def on_tick(self, counter: int) -> bool:
+        return bool(self._stop and self._stop.is_set()) or await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._shell.live.stop()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Being told to stop is a good end: the process leaves with 0, not by the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises LedgerError with what to do when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((host, port))
+        one.listen(2048)
+        one.setblocking(False)
+    except (OSError, OverflowError) as error:
+        one.close()
+        raise LedgerError(f"port {port} of {host} cannot be had ({getattr(error, 'strerror', None) or error}): stop what uses it, or choose another with --port") from None
+    return one
+
+
+def serve(
+    shell: Shell,
+    host: str,
+    port: int,
+    *,
+    ready: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+    proxies: str = "",
+    also: Sequence[socket.socket] = (),
+) -> None:
+    """Serve until *stop* is set or a signal says so. *proxies* are addresses whose X-Forwarded-For is believed,
+    *also* are further listening sockets. Raises LedgerError when the port cannot be had."""
+    # The server's own lines would repeat ours, and hold tracebacks for what callers send.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        shell, http=_Http, ws=_Ws, loop="asyncio", lifespan="on", ws_per_message_deflate=False, ws_max_size=BIGGEST_MESSAGE,
+        timeout_keep_alive=75, timeout_graceful_shutdown=3, log_config=None, access_log=False, server_header=False,
+        proxy_headers=bool(proxies), forwarded_allow_ips=proxies or "", backlog=2048,
+    )  # fmt: skip
+    sockets = [listen(host, port), *also]
+    _Server(config, shell, ready, stop).run(sockets)

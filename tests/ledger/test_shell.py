@@ -1,0 +1,339 @@
+"""The shell as its callers see it: over real sockets, with a plain WSGI app behind it."""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import http.client
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from ledger.errors import Busy, LedgerError, Problem
+from ledger.kept import Answer, Kept
+from ledger.live import Admission, Live
+from ledger.shell import Asked, Shell, listen, serve
+from tests.processes import until
+
+PATIENCE = 10
+
+
+class House:
+    """A ledger of one number per tenant, with everything around it that the shell needs."""
+
+    def __init__(self) -> None:
+        self.number, self.calls, self.busy, self.allowed = 0, 0, False, True
+        self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
+        self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")], kept=Kept(age_ms=10**9))
+        self.port = 0
+
+    def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> dict[str, Any]:
+        if self.busy:
+            self.busy = False
+            raise Busy
+        new = cursor != str(self.number)
+        return {"cursor": str(self.number), "head": str(self.number), "records": [{"key": "x" * (30_000 if self.number == 99 else 1), "tz": tz, "sessions": sessions}] if new else []}
+
+    def admit(self, asked: Asked) -> Admission:
+        if asked.arguments.get("ticket") == "no":
+            raise Problem(401, "unknown-key")
+        return Admission(asked.arguments.get("tenant", "alice"), lambda: self.allowed)
+
+    def who(self, asked: Asked) -> str | None:
+        return "alice" if asked.path == "/kept" else None
+
+    def native(self, asked: Asked, body: bytes) -> Answer:
+        return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
+
+    def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes] | Iterator[bytes]:
+        self.calls += 1
+        match environ["PATH_INFO"]:
+            case "/kept":
+                start("200 OK", [("Content-Type", "application/json"), ("ETag", f'"{self.number}"'), ("RateLimit", "r=1")])
+                return [json.dumps({"number": self.number, "padding": "x" * 2000}).encode()]
+            case "/parts":
+                start("200 OK", [("Content-Type", "text/plain")])
+                return (part for part in (b"one ", b"two ", b"three"))
+            case "/echo":
+                start("200 OK", [("Content-Type", "text/plain")])
+                return [environ["wsgi.input"].read(), environ["QUERY_STRING"].encode()]
+            case "/bad":
+                raise ZeroDivisionError
+        start("404 Not Found", [])
+        return [b""]
+
+    def change(self, number: int) -> None:
+        self.number = number
+        self.live.changed("alice")
+
+    def ask(self, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = line.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def watch(self, query: str = "") -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", open_timeout=PATIENCE, close_timeout=1, max_size=None)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[House]:
+    house, stop, ready = House(), threading.Event(), threading.Event()
+
+    def is_ready(port: int) -> None:
+        house.port = port
+        ready.set()
+
+    thread = threading.Thread(target=serve, args=(house.shell, "127.0.0.1", 0), kwargs={"ready": is_ready, "stop": stop})
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE)
+        yield house
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with opened() as one:
+        yield one
+
+
+def told(viewer: ClientConnection) -> dict[str, Any]:
+    return json.loads(viewer.recv(timeout=PATIENCE))
+
+
+def subscribed(viewer: ClientConnection, cursor: str | None = None, **more: Any) -> dict[str, Any]:
+    assert told(viewer)["type"] == "initial_data"
+    viewer.send(json.dumps({"type": "subscribe", "cursor": cursor, **more}))
+    return told(viewer)
+
+
+def test_a_viewer_is_greeted_then_gets_what_it_missed_then_every_change(house: House) -> None:
+    with house.watch() as viewer:
+        first = subscribed(viewer, tz="Europe/Rome", sessions=7)
+        assert first["type"] == "feed" and first["since"] is None and first["records"] == [{"key": "x", "tz": "Europe/Rome", "sessions": 7}]
+        house.change(1)
+        second = told(viewer)
+        assert (second["since"], second["cursor"]) == ("0", "1")
+
+
+def test_changes_that_come_fast_are_told_together_and_the_chain_never_breaks(house: House) -> None:
+    with house.watch() as viewer:
+        at, frames = subscribed(viewer)["cursor"], 0
+        for number in range(1, 200):
+            house.change(number if number != 99 else 98)
+        while at != "199":
+            message = told(viewer)
+            assert message["since"] == at
+            at, frames = message["cursor"], frames + 1
+        assert frames < 100
+
+
+def test_a_feed_too_large_is_announced_only(house: House) -> None:
+    with house.watch() as viewer:
+        subscribed(viewer)
+        house.change(99)
+        assert told(viewer) == {"type": "changed", "head": "99"}
+        house.change(100)
+        assert told(viewer)["since"] == "99"
+
+
+def test_another_tenant_hears_nothing(house: House) -> None:
+    with house.watch("?tenant=charlie") as stranger:
+        subscribed(stranger)
+        house.change(1)
+        stranger.send('{"type":"ping"}')
+        assert told(stranger)["type"] == "pong"
+
+
+def test_the_predecessors_talk_is_understood(house: House) -> None:
+    with house.watch() as viewer:
+        assert told(viewer) == {"type": "initial_data", "client_id": "client_1"}
+        for sent, answered in (("ping", "pong"), ("heartbeat", "heartbeat_ack"), ("request_data", "initial_data")):
+            viewer.send(json.dumps({"type": sent}))
+            assert told(viewer)["type"] == answered
+
+
+@pytest.mark.parametrize("nonsense", ["", "{", "[]", "7", "null", '{"type":7}', '{"type":"what"}', '{"type":["ping"]}', '{"type":"pong"}', "\ud7ff", b"\xff\xfe", b"", "[" * 5000, '{"type":"subscribe","cursor":{"a":1},"sessions":-1,"tz":9}'])
+def test_nonsense_never_closes_the_channel(house: House, nonsense: str | bytes) -> None:
+    with house.watch() as viewer:
+        told(viewer)
+        viewer.send(nonsense)
+        viewer.send('{"type":"ping"}')
+        kinds = [told(viewer)["type"]]
+        while kinds[-1] != "pong":
+            kinds.append(told(viewer)["type"])
+        assert kinds in (["pong"], ["feed", "pong"])
+
+
+def test_a_broadcast_reaches_who_never_subscribed(house: House) -> None:
+    with house.watch() as viewer:
+        told(viewer)
+        house.live.broadcast("alice", {"type": "session_update", "event": "x"})
+        assert told(viewer)["event"] == "x"
+
+
+def test_who_is_not_let_in_learns_why(house: House) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        house.watch("?ticket=no")
+    assert refused.value.response.status_code == 401
+    assert house.ask("/v1/live?ticket=no")[0] == 401
+
+
+def test_a_viewer_whose_key_was_revoked_is_sent_away(house: House) -> None:
+    with house.watch() as viewer:
+        told(viewer)
+        house.allowed = False
+        assert house.live._loop is not None
+        asyncio.run_coroutine_threadsafe(house.live.tick(recheck=True), house.live._loop).result(PATIENCE)
+        with pytest.raises(ConnectionClosed):
+            viewer.recv(timeout=PATIENCE)
+
+
+def test_a_stream_tells_the_same_feed(house: House) -> None:
+    line = http.client.HTTPConnection("127.0.0.1", house.port, timeout=PATIENCE)
+    line.request("GET", "/v1/live?cursor=&sessions=3")
+    answer = line.getresponse()
+    assert answer.getheader("content-type") == "text/event-stream" and answer.getheader("x-content-type-options") == "nosniff"
+    messages = (json.loads(text[6:]) for text in iter(answer.readline, b"") if text.startswith(b"data: "))
+    assert next(messages)["type"] == "initial_data"
+    assert next(messages)["records"][0]["sessions"] == 3
+    house.change(5)
+    assert next(messages)["cursor"] == "5"
+    line.close()
+    until(lambda: house.live.count == 0, "the stream's end being noticed")
+
+
+def test_a_busy_store_delays_the_feed_and_loses_nothing(house: House) -> None:
+    with house.watch() as viewer:
+        subscribed(viewer)
+        house.busy = True
+        house.change(1)
+        assert told(viewer)["cursor"] == "1"
+
+
+def test_one_viewer_who_never_reads_delays_nobody(house: House) -> None:
+    stuck = socket.create_connection(("127.0.0.1", house.port))
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.sendall(b"GET /v1/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    with house.watch() as viewer:
+        subscribed(viewer)
+        until(lambda: house.live.count == 2, "both watching")
+        for number in range(400):
+            house.live.broadcast("alice", {"type": "note", "n": number, "padding": "x" * 20_000})
+            assert told(viewer)["n"] == number
+        held = next(one for one in house.live._viewers["alice"] if one.is_sse)
+        assert held.busy and len(held.waiting) <= 65
+    stuck.close()
+
+
+def test_a_kept_answer_is_the_apps_answer_until_the_ledger_changes(house: House) -> None:
+    first = house.ask("/kept")
+    assert first[2] == house.ask("/kept")[2] and house.calls == 1
+    assert house.ask("/kept", If_None_Match=first[1]["etag"])[0] == 304
+    assert house.ask("/kept", If_None_Match='"other", W/' + first[1]["etag"])[0] == 304
+    house.change(1)
+    assert json.loads(house.ask("/kept", If_None_Match=first[1]["etag"])[2])["number"] == 1 and house.calls == 2
+
+
+def test_a_kept_answer_is_compressed_for_those_who_can_read_it(house: House) -> None:
+    plain, packed = house.ask("/kept"), house.ask("/kept", Accept_Encoding="br, gzip")
+    assert gzip.decompress(packed[2]) == plain[2] and packed[1]["content-encoding"] == "gzip"
+    assert packed[1]["etag"] == f"W/{plain[1]['etag']}" and "Accept-Encoding" in plain[1]["vary"]
+    assert len(packed[2]) < len(plain[2])
+
+
+def test_how_much_one_caller_may_ask_is_never_told_to_another(house: House) -> None:
+    assert "ratelimit" in house.ask("/kept")[1]
+    assert "ratelimit" not in house.ask("/kept")[1]
+
+
+def test_an_answer_in_parts_arrives_whole(house: House) -> None:
+    assert house.ask("/parts")[2] == b"one two three"
+
+
+def test_body_and_query_reach_the_app_as_they_were_sent(house: House) -> None:
+    body = bytes(range(256)) * 40
+    assert house.ask("/echo?a=%C3%A9&b", method="POST", body=body)[2] == body + b"a=%C3%A9&b"
+    assert house.ask("/native", method="POST", body=body)[2] == body[::-1]
+
+
+def test_a_body_without_end_is_refused(house: House) -> None:
+    assert house.ask("/echo", method="POST", Content_Length=str(10**7))[0] == 413
+    endless = (b"x" * 65536 for _ in itertools.count())
+    line = http.client.HTTPConnection("127.0.0.1", house.port, timeout=PATIENCE)
+    try:
+        line.request("POST", "/echo", endless, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    except OSError:
+        pass  # cut off while it was still talking
+    else:
+        assert line.getresponse().status == 413
+
+
+def test_a_failure_of_the_app_tells_nothing_of_its_inside(house: House) -> None:
+    status, headers, body = house.ask("/bad")
+    assert status == 500 and b"ZeroDivision" not in body and headers["content-type"] == "application/problem+json"
+
+
+def raw(port: int, sent: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
+        line.sendall(sent)
+        line.shutdown(socket.SHUT_WR)
+        parts = []
+        try:
+            while part := line.recv(65536):
+                parts.append(part)
+        except ConnectionResetError:
+            pass
+        return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nab",
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        b"GET /elsewhere HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        b"GET /%ff%fe?%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_a_malformed_request_is_refused_and_harms_nobody(house: House, sent: bytes) -> None:
+    answered = raw(house.port, sent)
+    assert not answered or answered.split()[1].startswith(b"4"), answered[:200]
+    assert house.ask("/echo")[0] == 200
+
+
+def test_a_port_in_use_is_said_in_one_line(house: House) -> None:
+    with pytest.raises(LedgerError, match=r"cannot be had.*--port"):
+        listen("127.0.0.1", house.port)
+
+
+def test_viewers_are_sent_away_in_good_order_when_the_server_stops() -> None:
+    with contextlib.ExitStack() as later:
+        with opened() as house:
+            viewer = later.enter_context(house.watch())
+            told(viewer)
+        with pytest.raises(ConnectionClosed):
+            viewer.recv(timeout=PATIENCE)
