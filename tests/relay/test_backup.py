@@ -1,0 +1,88 @@
+"""A backup of one store restores into any other, and a damaged one restores nothing."""
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.errors import Misuse
+from ledger.record import Ref, add, hash_of
+from ledger.store import Head, Row
+from ledger.stores.memory import MemoryStore
+from ledger.stores.sqlite import SqliteStore
+from relay.backup import backup, restore
+
+LEASE = "ab" * 16
+
+
+def row(n: int, code: str | None = None) -> Row:
+    body = f'{{"id":"s{n}","title":"größer {n}"}}'
+    return Row(Ref("session", f"s{n}"), "" if code else body, hash_of("session", f"s{n}", body), LEASE, 1 + n // 90, code)
+
+
+def filled(store: Any, *, tenants: tuple[str, ...] = ("alice", "bob"), rows: int = 200) -> Any:
+    made = [row(n, "malformed" if n == 7 else None) for n in range(rows)]
+    for tenant in tenants:
+        head = Head("laptop", LEASE, 3, add(0, put=(r.hash for r in made)), True, None, 5, 6, 60, '{"name":"mbp"}')
+        store.apply(tenant, None, head)
+        for start in range(0, rows, 90):
+            store.apply(tenant, head, head, made[start : start + 90])
+    store.put("keys", "k1", {"name": "laptop", "revoked": 9}, now=0)
+    return store
+
+
+def contents(store: Any) -> object:
+    return [(tenant, head, sorted(store.rows(tenant, head.source), key=lambda r: r.ref)) for tenant in store.tenants() for head in store.heads(tenant)]
+
+
+def packed(store: Any) -> io.BytesIO:
+    out = io.BytesIO()
+    backup(store, out, now=0)
+    out.seek(0)
+    return out
+
+
+@pytest.mark.parametrize("make", [lambda _: MemoryStore(), lambda folder: SqliteStore(folder / "new.db")], ids=["memory", "sqlite"])
+def test_everything_comes_back_into_another_store(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    old, new = filled(MemoryStore()), make(tmp_path)
+    counts = restore(new, packed(old), now=0)
+    assert contents(new) == contents(old)
+    assert (counts.sources, counts.rows, counts.documents) == (2, 400, 1)
+    assert new.take("keys", "k1", now=0).value == {"name": "laptop", "revoked": 9}
+
+
+def test_the_same_store_gives_the_same_bytes() -> None:
+    store = filled(MemoryStore())
+    assert packed(store).read() == packed(store).read()
+
+
+def test_a_store_whose_rows_do_not_add_up_is_not_backed_up() -> None:
+    store = filled(MemoryStore(), tenants=("alice",))
+    head = store.head("alice", "laptop")
+    store.apply("alice", head, head, [Row(Ref("session", "stray"), "{}", 5, LEASE, 9)])
+    with pytest.raises(Misuse, match="laptop"):
+        backup(store, io.BytesIO(), now=0)
+
+
+def test_a_source_that_is_there_already_is_not_overwritten() -> None:
+    store = filled(MemoryStore())
+    with pytest.raises(Misuse, match="empty store"):
+        restore(store, packed(store), now=0)
+
+
+def test_any_damaged_backup_is_refused_before_anything_is_written() -> None:
+    good = packed(filled(MemoryStore(), tenants=("alice",), rows=5)).read()
+    lines = gzip.decompress(good).splitlines(keepends=True)
+    broken = {
+        "cut": good[:-9], "a byte": good[:40] + bytes([good[40] ^ 1]) + good[41:], "not gzip": b"{}\n" * 3, "empty": b"", "a line less": gzip.compress(b"".join(lines[:2] + lines[3:])),
+        "no end": gzip.compress(b"".join(lines[:-1])), "another format": gzip.compress(b'{"format":"zip"}\n'), "a list": gzip.compress(b"[]\n"),
+    }  # fmt: skip
+    for name, data in broken.items():
+        store = MemoryStore()
+        with pytest.raises(Misuse):
+            restore(store, io.BytesIO(data), now=0)
+        assert store.tenants() == [], name
