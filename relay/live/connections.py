@@ -18,7 +18,7 @@ LONGEST_MS = (2 * 60 + 10) * 60_000
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """A page that subscribed. *until* is when its key expires (ms, 0 never); *version* guards its cursor."""
+    """A page that subscribed, let in by the key *key_id*; *version* guards its cursor."""
 
     tenant: str
     id: str
@@ -26,6 +26,7 @@ class Watcher:
     tz: str = ""
     sessions: int = 200
     version: int = 0
+    key_id: str = ""
 
 
 class Connections:
@@ -44,9 +45,8 @@ class Connections:
     def stands_at(self, watcher: Watcher) -> bool:
         """Remember where *watcher* stands. False if somebody else told it something meanwhile (or it left)."""
         now = self._clock()
-        value = {"cursor": watcher.cursor, "tz": watcher.tz, "sessions": watcher.sessions}
         try:
-            self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), value, now=now, expect=watcher.version, expires=now + LONGEST_MS)
+            self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), _value(watcher), now=now, expect=watcher.version, expires=now + LONGEST_MS)
         except Conflict:
             return False
         return True
@@ -54,15 +54,14 @@ class Connections:
     def subscribed(self, watcher: Watcher) -> None:
         """Remember a new subscription, whatever was there."""
         now = self._clock()
-        value = {"cursor": watcher.cursor, "tz": watcher.tz, "sessions": watcher.sessions}
-        self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), value, now=now, expires=now + LONGEST_MS)
+        self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), _value(watcher), now=now, expires=now + LONGEST_MS)
 
     def watching(self, tenant: str) -> Iterator[Watcher]:
         prefix = _name(tenant, "")
         for name, document in self._shelf.list(WATCHERS, prefix, now=self._clock()):
-            cursor, tz, sessions = (document.value[part] for part in ("cursor", "tz", "sessions"))
+            cursor, tz, sessions, key = (document.value[part] for part in ("cursor", "tz", "sessions", "key"))
             yield Watcher(tenant, name.removeprefix(prefix), cursor if isinstance(cursor, str) else None, str(tz),
-                          sessions if isinstance(sessions, int) else 200, document.version)
+                          sessions if isinstance(sessions, int) else 200, document.version, str(key))
 
     def left(self, id: str, tenant: str | None = None) -> None:
         if tenant is None:
@@ -75,6 +74,10 @@ class Connections:
 
 def moved(watcher: Watcher, cursor: str | None) -> Watcher:
     return replace(watcher, cursor=cursor)
+
+
+def _value(watcher: Watcher) -> dict[str, object]:
+    return {"cursor": watcher.cursor, "tz": watcher.tz, "sessions": watcher.sessions, "key": watcher.key_id}
 
 
 def _name(tenant: str, id: str) -> str:

@@ -35,8 +35,12 @@ class Post(Protocol):
 
 
 class FanOut:
-    def __init__(self, connections: Connections, feed: Feed, post: Post, shelf: Shelf, clock: Callable[[], int], *, crowd: int = CROWD) -> None:
-        self._connections, self._feed, self._post, self._shelf, self._clock, self._crowd = connections, feed, post, shelf, clock, crowd
+    """*still* says whether the key of that id is in force: whoever came with a revoked one hears nothing more."""
+
+    def __init__(self, connections: Connections, feed: Feed, post: Post, still: Callable[[str], bool], shelf: Shelf, clock: Callable[[], int],
+                 *, crowd: int = CROWD) -> None:
+        self._connections, self._feed, self._post, self._still = connections, feed, post, still
+        self._shelf, self._clock, self._crowd = shelf, clock, crowd
         self._pool = ThreadPoolExecutor(THREADS)
 
     def changed(self, tenant: str) -> None:
@@ -58,12 +62,18 @@ class FanOut:
 
     def _tell(self, watchers: list[Watcher]) -> None:
         """One feed for all who stand at the same place."""
-        for (tenant, cursor, tz, sessions), group in groupby(sorted(watchers, key=_place), key=_place):
+        for (tenant, cursor, tz, sessions), group in groupby(sorted(filter(self._welcome, watchers), key=_place), key=_place):
             feed = self._feed(tenant, cursor or None, tz, sessions)
             if says_nothing(feed, cursor or None):
                 continue
             frame, next = feed_frame(feed, cursor or None), feed.get("cursor")
             list(self._pool.map(lambda watcher, frame=frame, next=next: self._send(watcher, frame, next), group))
+
+    def _welcome(self, watcher: Watcher) -> bool:
+        welcome = not watcher.key_id or self._still(watcher.key_id)
+        if not welcome:
+            self._connections.left(watcher.id, watcher.tenant)
+        return welcome
 
     def _send(self, watcher: Watcher, frame: bytes, cursor: str | None) -> None:
         # The cursor first: of two instances with the same news only one sends it, and a watcher who
