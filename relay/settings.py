@@ -26,7 +26,8 @@ _MAKE_ONE = "openssl rand -hex 32"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this relay runs. *retention_days* None keeps for ever; *shared* are the earlier system's keys, none: that door is off."""
+    """How this relay runs. *retention_days* None keeps for ever; *shared* are the earlier system's keys, none: that door is off.
+    *live_url* is the live channel's own address, *gateway* where messages to its connections go; both only on API Gateway."""
 
     store: str
     secrets: tuple[bytes, ...]
@@ -43,6 +44,8 @@ class Settings:
     proxies: str = ""
     on_lambda: bool = False
     log_format: str = "text"
+    live_url: str = ""
+    gateway: str = ""
 
     def __repr__(self) -> str:
         return f"Settings(url={self.url!r}, store={self.store.split(':')[0]!r})"
@@ -79,6 +82,8 @@ def read(
         proxies=given.get("RELAY_PROXIES", ""),
         on_lambda=on_lambda,
         log_format=log_format,
+        live_url=given.get("RELAY_LIVE_URL", ""),
+        gateway=given.get("RELAY_GATEWAY", ""),
     )
 
 
