@@ -80,8 +80,8 @@ class Answers:
                 ((file, session, id, json.dumps(data, separators=(",", ":"))) for id, data in answers.items()),
             )
         self._database.executemany(
-            "INSERT OR REPLACE INTO tool_facts VALUES (?, ?, ?, ?)",
-            ((file, session, facts.get("parent"), json.dumps(facts, separators=(",", ":"))) for session, facts in found.facts.items()),
+            "INSERT INTO tool_facts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET parent = excluded.parent, facts = json_patch(facts, excluded.facts)",
+            ((file, session, facts.get("parent"), _facts(facts)) for session, facts in found.facts.items()),
         )
         self._database.execute(
             "UPDATE tool_files SET rank = ?, place = ?, state = ?, skipped = ? WHERE id = ?",
@@ -130,3 +130,8 @@ class Answers:
 
 def _file(row: Sequence[Any]) -> File:
     return File(row[0], row[1], Place(*json.loads(row[2])), json.loads(row[3]), json.loads(row[4]))
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    """What is not known now does not replace what was known before."""
+    return json.dumps({name: value for name, value in facts.items() if value not in (None, "")}, separators=(",", ":"))

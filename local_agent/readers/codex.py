@@ -14,7 +14,7 @@ from pathlib import Path
 
 from local_agent.readers import limits, untidy
 from local_agent.readers.answers import Answers, Data, File, Found
-from local_agent.readers.lines import Place, read_on
+from local_agent.readers.lines import Place, read_on, unchanged
 from local_agent.readers.tool import Facts, tree
 from local_agent.readers.usage import UNKNOWN, Answer
 
@@ -44,12 +44,14 @@ class Codex:
         for rank, folder in enumerate(self.folders()):
             yield from ((path, rank) for path in tree(folder, (".jsonl",)))
 
+    def unchanged(self, path: Path, place: Place) -> bool:
+        return unchanged(path, place)
+
     def read(self, path: Path, before: File | None) -> Found:
         rollout = Rollout(path.stem, deepcopy(dict(before.state)) if before else {})
         reading = read_on(path, before.place if before else Place(), rollout.take, rollout.begin)
         skipped = rollout.skipped(reading.long, None if reading.anew or not before else before.skipped)
-        session = rollout.session
-        return Found(reading.place, reading.anew, rollout.state, {session: rollout.facts}, {session: rollout.answers}, skipped)
+        return Found(reading.place, reading.anew, rollout.state, *rollout.told(), skipped)
 
     def answers(self, known: Answers, session: str, facts: Facts) -> list[Answer]:
         parent = str(facts.get("parent") or "")
@@ -76,9 +78,10 @@ class Rollout:
         named = NAME.search(self._stem)
         return str(self.state.get("id") or (named.group(1) if named else self._stem))[:100]
 
-    @property
-    def facts(self) -> Facts:
-        return {name: value for name, value in self.state.items() if name not in ("id", "model", "n")}
+    def told(self) -> tuple[dict[str, Facts], dict[str, dict[str, Data]]]:
+        """The facts and the answers of the session, if the file says anything yet."""
+        facts = {name: value for name, value in self.state.items() if name not in ("id", "model", "n")}
+        return ({self.session: facts}, {self.session: self.answers}) if facts else ({}, {})
 
     def skipped(self, long: int, before: object) -> dict[str, int]:
         found = {"damaged line": self._damaged, "long line": long}

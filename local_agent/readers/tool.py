@@ -8,18 +8,35 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from local_agent.archive import Archive, Step
 from local_agent.readers import answers, handover, limits
 from local_agent.readers.answers import Answers, File, Found
-from local_agent.readers.lines import unchanged
+from local_agent.readers.lines import Place
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_rows import UUID
 from local_agent.readers.usage import Answer, Thresholds, rows
 
 Facts = dict[str, object]
+MOST_AT_ONCE = 200
+"""Files whose findings are committed together: sessions of many small files are added up once for all of them."""
+
+
+class Later(Exception):
+    """A file that cannot be read now, though nothing is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A file that was read and what it adds, on the way into the archive."""
+
+    path: Path
+    rank: int
+    before: File | None
+    found: Found
 
 
 class Tool(Protocol):
@@ -35,8 +52,12 @@ class Tool(Protocol):
         """Every file with its rank: where two tell of one answer, the lower rank is right."""
         ...
 
+    def unchanged(self, path: Path, place: Place) -> bool:
+        """Whether there can be nothing new in a file. Raises OSError."""
+        ...
+
     def read(self, path: Path, before: File | None) -> Found:
-        """What the file adds to what was read before. Raises OSError or ValueError if it cannot be read."""
+        """What the file adds to what was read before. Raises OSError or ValueError if it cannot be read, Later if only not now."""
         ...
 
     def answers(self, known: Answers, session: str, facts: Facts) -> list[Answer]:
@@ -51,7 +72,7 @@ class ToolReader:
         self.name = tool.name
         self._tool, self._book, self._account = tool, book, account
         self._files: dict[str, File] | None = None
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, tuple[str, object]] = {}
         self._sessions = 0
 
     def watch_paths(self) -> list[Path]:
@@ -63,15 +84,23 @@ class ToolReader:
             self._files = self._known(archive)
         if not any(os.path.lexists(folder) for folder in self._tool.folders()):
             return self._report(0, ABSENT if not self._files else UNREADABLE)
-        changed = 0
+        changed, looked = 0, []
         for path, rank in self._tool.files():
-            changed += self._look(archive, path, rank, now_ms)
-        if limits_gone := limits.expired(archive, self.name, self._account, now_ms):
-            with archive.step(self.name) as step:
-                changed += limits.drop(step, limits_gone)
+            looked += self._look(path, rank)
+            if len(looked) >= MOST_AT_ONCE:
+                changed += self._take(archive, looked, now_ms)
+                looked = []
+        changed += self._take(archive, looked, now_ms) + self._drop_limits(archive, now_ms)
         if changed:
             self._sessions = Answers(archive.store.connection(), self.name).count()
         return self._report(changed)
+
+    def _drop_limits(self, archive: Archive, now: int) -> int:
+        over = limits.expired(archive, self.name, self._account, now)
+        if over:
+            with archive.step(self.name) as step:
+                limits.drop(step, over)
+        return len(over)
 
     def _known(self, archive: Archive) -> dict[str, File]:
         with archive.step(self.name) as step:
@@ -81,25 +110,36 @@ class ToolReader:
             self._sessions = known.count()
             return known.files()
 
-    def _look(self, archive: Archive, path: Path, rank: int, now: int) -> int:
+    def _look(self, path: Path, rank: int) -> list[Looked]:
         assert self._files is not None
-        before = self._files.get(str(path))
+        before, broken = self._files.get(str(path)), self._broken.get(str(path))
         try:
-            if before and before.rank == rank and unchanged(path, before.place):
-                return 0
+            if before and before.rank == rank and self._tool.unchanged(path, before.place):
+                return []
+            if broken and broken[1] == _signature(path):
+                return []
             found = self._tool.read(path, before)
-        except (OSError, ValueError) as error:
-            self._broken[str(path)] = "no permission" if isinstance(error, PermissionError) else "unreadable file"
-            return 0
+        except (OSError, ValueError, Later) as error:
+            self._broken[str(path)] = (_reason(error), None if isinstance(error, Later) else _signature(path))
+            return []
         self._broken.pop(str(path), None)
+        return [Looked(path, rank, before, found)]
+
+    def _take(self, archive: Archive, looked: list[Looked], now: int) -> int:
+        """Commit what was read; the sessions it touched are added up anew."""
+        if not looked:
+            return 0
+        assert self._files is not None
         with archive.step(self.name) as step:
-            known = Answers(step.sql, self.name)
-            touched = known.keep(path, rank, before, found)
+            known, touched = Answers(step.sql, self.name), set()
+            for each in looked:
+                touched |= known.keep(each.path, each.rank, each.before, each.found)
+                self._keep_limits(archive, step, each.found, now)
             for session in sorted(touched | known.children(touched)):
                 self._hand_over(step, known, session)
-            self._keep_limits(archive, step, found, now)
-            self._files[str(path)] = known.file(path)
-            return len(step.puts)
+            read = {str(each.path): known.file(each.path) for each in looked}
+        self._files |= read
+        return len(step.puts)
 
     def _hand_over(self, step: Step, known: Answers, session: str) -> None:
         told = known.facts(session)
@@ -118,7 +158,7 @@ class ToolReader:
 
     def _report(self, changed: int, state: str = OK) -> Report:
         files = self._files or {}
-        skipped = Counter(self._broken.values())
+        skipped = Counter(why for why, _ in self._broken.values())
         for file in files.values():
             skipped.update(file.skipped)
         if state == UNREADABLE:
@@ -127,6 +167,20 @@ class ToolReader:
 
     def _counted(self, files: Mapping[str, File]) -> dict[str, int]:
         return {"files": len(files), "sessions": self._sessions}
+
+
+def _signature(path: Path) -> object:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Later):
+        return "not readable now"
+    return "no permission" if isinstance(error, PermissionError) else "unreadable file"
 
 
 def body_of(tool: str, session: str, facts: Facts, counted: list[Answer], book: Thresholds | None, account: str) -> Facts | None:
