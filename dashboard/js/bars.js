@@ -15,8 +15,8 @@ const walk = (pick, n, onPick, by) => (/** @type {KeyboardEvent} */ e) => {
 };
 
 /** Stacked bars, one a day. rows: [{date, all, parts: [[colour, value]]}], bottom first. */
-export const Bars = memo(({ rows, unit, pick, onPick, h = 232 }) => {
-  const [ref, w] = useWidth(700);
+export const Bars = memo(({ rows, unit, pick, onPick }) => {
+  const [ref, w] = useWidth(700), h = w > 560 ? 288 : 232;
   const left = 44, right = 4, top = 8, bottom = h - 22, n = rows.length, most = Math.max(0, ...rows.map((/** @type {any} */ r) => r.all));
   const step = stepOf(most || 3, 3), max = step * Math.max(1, Math.ceil(most / step - 1e-9)), slot = (w - left - right) / n, bw = Math.max(2, Math.min(26, slot * 0.68));
   const Y = (/** @type {number} */ v) => bottom - (v / max) * (bottom - top);

@@ -8,7 +8,7 @@ export function useWidth(guess) {
   const ref = useRef(/** @type {any} */ (null));
   const [w, set] = useState(guess);
   useEffect(() => {
-    const watch = new ResizeObserver(([e]) => set(Math.max(1, Math.round(e.contentRect.width))));
+    const watch = new ResizeObserver(([e]) => { if (e.contentRect.width > 60) set(Math.round(e.contentRect.width)); });
     watch.observe(ref.current);
     return () => watch.disconnect();
   }, []);

@@ -35,7 +35,7 @@ export function Empty({ on, local, role }) {
   return html`<section class="panel empty" aria-labelledby="h-empty"><div class="say"><h1 id="h-empty">${title}</h1><p>${text}</p>
       ${away ? html`<${Paste} pair=${on.pair} />` : !here && !relayed && html`<${Command} text="python -m local_agent run" />`}
       ${away && on.canAskLocal && html`<p class="after"><button class="link" onClick=${on.local}>Connect to this computer</button> asks your browser for permission to reach an agent that runs here.</p>`}
-      <p class="after">${away ? "" : "This page connects by itself within two seconds. "}<button class="link" onClick=${on.sample}>Look around with sample data</button></p></div>
+      <p class="after">${away || here || relayed ? "" : "This page connects by itself within two seconds. "}<button class="link" onClick=${on.sample}>Look around with sample data</button></p></div>
     <ol class="checks">${away ? step("wait", "Relay", role === "relay" ? "answers, and wants a read key" : "not paired with this browser") : relayed ? step("ok", "Relay", "answers, and accepts this browser's key") : step(here ? "ok" : "wait", "Agent", here ? "running on this computer" : "not running on localhost:3001")}
       ${relayed ? step(S.machines.value.length ? "ok" : "wait", "Machines", S.machines.value.length ? "reporting" : "none has reported yet") : step(!here ? "todo" : logs ? "ok" : "wait", "Session logs", !here ? "looked up in ~/.claude/projects" : logs ? "found" : "none in ~/.claude/projects yet")}
       ${step((here && logs) || (relayed && S.machines.value.length) ? "wait" : "todo", "First session", "appears here the moment it starts")}</ol></section><${Ghost} />`;

@@ -6,7 +6,7 @@ const TOOLS = /** @type {Record<string, string>} */ ({ claude_code: "Claude Code
 /** "claude-opus-4-1-20250805" -> "Opus 4.1"; a name we cannot read stays as it is. @param {string} id */
 export function modelName(id) {
   if (!id) return "Unknown";
-  const bare = id.replace(/^.*\//, "").replace(/[-@]\d{8}.*$/, "").replace(/^(?:[a-z]{2,4}\.)?(?:anthropic\.)?claude-/, "").replace(/-(?:latest|v\d+(?::\d+)?)$/, "");
+  const bare = id.replace(/^[\w.-]+\/(?=[\w.-]+$)/, "").replace(/[-@]\d{8}.*$/, "").replace(/^(?:[a-z]{2,4}\.)?(?:anthropic\.)?claude-/, "").replace(/-(?:latest|v\d+(?::\d+)?)$/, "");
   const family = bare.match(FAMILY)?.[0];
   if (!family || !/^(?:\d+(?:[-.]\d+)?-)?(?:opus|sonnet|haiku)(?:-\d+(?:[-.]\d+)?)?$/.test(bare)) return /^gpt/i.test(bare) ? "GPT" + bare.slice(3).replace(/-(?=[a-z])/g, " ") : bare || id;
   const version = bare.replace(family, "").replace(/^-|-$/g, "").replace("-", ".");

@@ -40,8 +40,8 @@ export function Block() {
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
       <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute ?? 0)}<small>/min</small></dd><dd class="sub num">${money(b.burn?.cost_per_hour ?? 0)}/h</dd>
-        ${b.burn?.series?.length > 0 && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${150} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
-      <${Mix} models=${b.models ?? []} />
+        ${b.burn?.series?.length > 0 && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
+      <${Mix} models=${[...(b.models ?? [])].sort((x, y) => (y.cost ?? 0) - (x.cost ?? 0) || y.tokens - x.tokens)} />
     </dl></section>`;
 }
 
@@ -76,7 +76,7 @@ export function Limits() {
 }
 
 const ActiveRow = memo(({ s, t, colour }) => html`<li>
-  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><b dir="auto">${s.title || s.project || "Untitled"}</b><span class="sub"><bdi>${s.project || "no project"}</bdi>${s.git_branch && html` <em><bdi>${s.git_branch}</bdi></em>`}</span></div></div>
+  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><b><bdi>${s.title || s.project || "Untitled"}</bdi></b><span class="sub"><bdi>${s.project || "no project"}</bdi>${s.git_branch && html` <em><bdi>${s.git_branch}</bdi></em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>

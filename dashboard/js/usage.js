@@ -22,6 +22,8 @@ function usePref(k, all) {
 const value = (day, by, id, i) => day[by]?.[id]?.[i] ?? 0;
 /** @param {any} day @param {string} unit */
 const whole = (day, unit) => (unit === "cost" ? day.cost : day.tokens) ?? 0;
+/** @param {any[]} list @param {(d: any) => number} of */
+const sum = (list, of) => list.reduce((a, d) => a + of(d), 0);
 
 /** The largest five, in order, and one for all others. @param {any[]} month @param {string} by @param {number} i */
 function keysOf(month, by, i) {
@@ -37,11 +39,13 @@ export function Usage() {
   const i = unit === "cost" ? 1 : 0, fmt = unit === "cost" ? money : tokens, colours = S.colours.value;
   const { keys, others } = useMemo(() => keysOf(month, by, i), [month, by, i, colours]);
   const rest = (/** @type {any} */ d) => Math.max(0, whole(d, unit) - keys.reduce((a, k) => a + value(d, by, k.id, i), 0));
-  const rows = useMemo(() => month.map((d) => ({ date: d.date, all: whole(d, unit), parts: [...keys.map((k) => [k.colour, value(d, by, k.id, i)]), ["c-other", others ? rest(d) : 0]] })), [month, keys]);
+  const rows = useMemo(() => month.map((d) => {
+    const parts = [...keys.map((k) => [k.colour, value(d, by, k.id, i)]), ["c-other", others ? rest(d) : 0]];
+    return { date: d.date, all: sum(parts, (p) => p[1]), parts };
+  }), [month, keys]);
   const day = pick != null && pick < month.length - 1 ? month[pick] : null;
   // The first column is the day under the pointer: today, unless another one is picked.
   const spans = /** @type {[string, any[], boolean][]} */ ([[day ? dayName(day.date) : "Today", day ? [day] : month.slice(-1), !!day], ["7 days", month.slice(-7), false], ["30 days", month, false]]);
-  const sum = (/** @type {any[]} */ list, /** @type {(d: any) => number} */ of) => list.reduce((a, d) => a + of(d), 0);
   const grand = sum(month, (d) => whole(d, unit)) || 1;
   const line = (/** @type {string} */ id, /** @type {string} */ name, /** @type {string} */ colour, /** @type {(d: any) => number} */ of) => {
     const share = (100 * sum(month, of)) / grand;

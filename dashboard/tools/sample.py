@@ -69,9 +69,9 @@ def split(total: float, names: dict[str, float], roll: random.Random) -> dict[st
     return {name: total * weight / whole for name, weight in weights.items() if weight > 0.02 * whole}
 
 
-def day(roll: random.Random, at: datetime) -> dict[str, Any] | None:
+def day(roll: random.Random, at: datetime, *, today: bool = False) -> dict[str, Any] | None:
     weekend = at.weekday() > 4
-    if roll.random() < (0.72 if weekend else 0.16):
+    if not today and roll.random() < (0.72 if weekend else 0.16):
         return None
     cost = roll.lognormvariate(2.6 if weekend else 3.0, 0.55)
     per = 2.4e6
@@ -130,7 +130,7 @@ def feed(now: datetime, *, count: int = 240, sent: int = 200, percent: float = 5
     """A whole feed as a server of this *home* would send it at *now*."""
     roll = random.Random(seed)
     rows = sessions(roll, now, count)
-    days = [d for n in range(370, -1, -1) if (d := day(roll, now - timedelta(days=n)))]
+    days = [d for n in range(370, -1, -1) if (d := day(roll, now - timedelta(days=n), today=not n))]
     recent = [{"start": iso(now - timedelta(hours=9 * (13 - n) + 8)), "end": iso(now - timedelta(hours=9 * (13 - n) + 3)), "percent": p, "tokens": p * 800_000, "cost": p * 0.31, "reached": p >= 100, "gap": False}
               for n, p in enumerate([70, 37, 100, 62, 20, 82, 61, 90, 45, 10, 66, 100, 32])]
     alerts = [{"id": "limit:seven_day_opus:1", "level": "warn", "text": "Opus is ahead of its weekly pace. At this rate it runs out 46 hours before it resets.", "at": iso(now)}]

@@ -140,7 +140,8 @@ def odd(whole: dict[str, Any], now: datetime) -> None:
     summary["projects"] = [n for n in names if n]
     for d in summary["days"][-20:]:
         d["models"] = models
-        d["projects"] = {name: [1_000_000, 2.0] for name in names}
+        d["projects"] = {name: [d["tokens"] / len(names), d["cost"] / len(names)] for name in names}
+        d["cost"], d["tokens"] = sum(v[1] for v in models.values()), sum(v[0] for v in models.values())
     summary["block"]["models"] = [{"model": m, "tokens": v[0], "cost": v[1]} for m, v in models.items()]
     summary["alerts"] = [{"id": "odd", "level": "info", "text": names[2] + " " + names[3], "at": made_up.iso(now)}]
     whole["machines"][0] |= {"name": names[3][:80], "os": names[1]}
