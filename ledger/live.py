@@ -12,17 +12,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from ledger.errors import LedgerError, Problem
+from ledger.frames import encode, feed_frame, says_nothing
+from ledger.times import iso
 
 MERGE_S = 0.05
 """Changes within this window travel together; the first one travels at once."""
-BIGGEST_FEED = 24 * 1024
 LONGEST_QUEUE = 64
 STUCK_S = 30.0
 SILENCE_MS = 60_000
@@ -39,11 +39,6 @@ Got = TypeVar("Got")
 log = logging.getLogger("live")
 
 
-def iso(ms: int) -> str:
-    """UTC, milliseconds, Z."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Who was let in. *still* is asked every quarter minute whether they may stay."""
@@ -57,13 +52,10 @@ class Frame:
 
     __slots__ = ("sse", "text")
 
-    def __init__(self, message: Mapping[str, Any]) -> None:
-        body = msgspec.json.encode(message)
+    def __init__(self, message: Mapping[str, Any] | bytes) -> None:
+        body = message if isinstance(message, bytes) else encode(message)
         self.text: Message = {"type": "websocket.send", "text": body.decode()}
         self.sse: Message = {"type": "http.response.body", "body": b"data: " + body + b"\n\n", "more_body": True}
-
-    def __len__(self) -> int:
-        return len(self.sse["body"])
 
 
 @dataclass(eq=False, slots=True)
@@ -307,7 +299,7 @@ class Live:
         if viewer.turn != turn or viewer.gone.is_set():
             return  # it subscribed anew, or left, meanwhile
         viewer.cursor, viewer.subscribed = feed.get("cursor"), True
-        self.offer(viewer, _frame_of(feed, since))
+        self.offer(viewer, Frame(feed_frame(feed, since)))
         if self.version(viewer.tenant) != version:
             self._schedule(viewer.tenant)
 
@@ -332,9 +324,9 @@ class Live:
         try:
             for (cursor, tz, sessions), group in self._groups(tenant).items():
                 feed = await self._in_pool(partial(self._feed, tenant, cursor, tz, sessions))
-                if _says_nothing(feed, cursor):
+                if says_nothing(feed, cursor):
                     continue
-                frame = _frame_of(feed, cursor)
+                frame = Frame(feed_frame(feed, cursor))
                 here = [viewer for viewer, turn in group if viewer.turn == turn and viewer.cursor == cursor]
                 for viewer in here:
                     viewer.cursor = feed.get("cursor")
@@ -431,12 +423,3 @@ def _stays(admission: Admission) -> bool:
         return admission.still()
     except LedgerError:
         return True  # the store cannot say: asked again soon
-
-
-def _frame_of(feed: Mapping[str, Any], since: str | None) -> Frame:
-    frame = Frame({"type": "feed", "since": since, **feed})
-    return frame if len(frame) <= BIGGEST_FEED else Frame({"type": "changed", "head": feed.get("head") or feed.get("cursor")})
-
-
-def _says_nothing(feed: Mapping[str, Any], since: str | None) -> bool:
-    return feed.get("cursor") == since and not any(feed.get(part) for part in ("records", "removed", "reset", "summary", "machines", "full"))
