@@ -8,6 +8,8 @@ the runtime. Wheels are kept in .cache, so that a second build needs no network.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -49,9 +51,8 @@ def runtime_python() -> str:
 
 def pinned(requirements: str, names: tuple[str, ...] = LIBRARIES) -> str:
     """The lines of *requirements* that pin these libraries, with their hashes."""
-    blocks = re.findall(r"^([a-z0-9-]+)==.*(?:\n +--hash=.*)*", requirements, re.MULTILINE)
     lines = {match.group(1): match.group(0) for match in re.finditer(r"^([a-z0-9-]+)==[^\n]*(?:\n +--hash=[^\n]*)*", requirements, re.MULTILINE)}
-    if missing := set(names) - set(blocks):
+    if missing := set(names) - set(lines):
         raise Impossible(f"requirements.txt does not pin {', '.join(sorted(missing))}: run make lock")
     return "\n".join(lines[name].rstrip(" \\") for name in names) + "\n"
 
@@ -60,16 +61,27 @@ def wheels(arch: str) -> list[Path]:
     """The wheels for Lambda's Python, from the cache or from the package index."""
     wanted = pinned((ROOT / "requirements.txt").read_text())
     folder = CACHE / "wheels" / f"{arch}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as half:
+    with alone("wheels"):
+        if folder.is_dir():
+            return sorted(folder.glob("*.whl"))
+        with tempfile.TemporaryDirectory(dir=CACHE) as half:
+            folder.parent.mkdir(parents=True, exist_ok=True)
             (Path(half) / "wanted.txt").write_text(wanted)
             subprocess.run(
                 [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--only-binary", ":all:",
                  "--platform", PLATFORMS[arch], "--implementation", "cp", "--abi", f"cp{MINOR.replace('.', '')}", "--python-version", MINOR,
                  "--dest", f"{half}/wheels", "--requirement", f"{half}/wanted.txt"], check=True)
-            shutil.move(f"{half}/wheels", folder)
+            Path(half, "wheels").rename(folder)
     return sorted(folder.glob("*.whl"))
+
+
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """One process at a time fetches; the others wait and find it done."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def unpack(stage: Path, arch: str) -> None:
@@ -131,12 +143,13 @@ def node_tools() -> Path:
     if npm is None:
         raise Impossible("the template needs Node.js 18 or newer with npm: install it, then the same again")
     stamp, wanted = folder / ".lock", hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(AWS / name, folder / name)
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        stamp.write_text(wanted)
+    with alone("node"):
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copyfile(AWS / name, folder / name)
+            subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            stamp.write_text(wanted)
     return folder / "node_modules" / ".bin"
 
 
