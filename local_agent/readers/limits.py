@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from ledger.record import Ref
 from local_agent.archive import LOCAL, Archive, Step
 from local_agent.readers import handover, untidy
+from local_agent.readers.windows import believed
 
 LIMIT = "limit"
-MOST_PERCENT = 200.0
-"""105 % is seen in the wild; an epoch in the place of a percentage, too."""
-LONGEST_MS = 32 * 24 * 3600 * 1000
-"""No window resets later than this; a time beyond it is damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +27,9 @@ class Reading:
 
 
 def reading(used: object, resets_at: object, observed_at: int) -> Reading | None:
-    """A reading that can be believed, or None. *resets_at* is Unix seconds, as a number or as text."""
-    percent, seconds = untidy.amount(used), untidy.amount(resets_at)
-    if percent is None or seconds is None or not 0 <= percent <= MOST_PERCENT:
-        return None
-    at = int(seconds * 1000 if seconds < 1e11 else seconds)
-    if not observed_at < at <= observed_at + LONGEST_MS:
-        return None
-    return Reading(round(percent, 4), at, observed_at)
+    """A reading that can be believed, or None."""
+    found = believed(used, resets_at, observed_at)
+    return Reading(*found, observed_at) if found else None
 
 
 def window_name(minutes: object, otherwise: str) -> str:
@@ -84,12 +76,12 @@ def _reading(body: str) -> Reading:
     return Reading(found["used_percent"], found["resets_at"], found["observed_at"])
 
 
-def expired(archive: Archive, tool: str, account: str, now: int) -> list[Ref]:
-    """The windows of an account that were reset since they were read."""
+def expired(archive: Archive, tool: str, now: int) -> list[Ref]:
+    """The windows of a tool's accounts that were reset since they were read."""
     return [
         row.ref
         for row in archive.store.rows(LOCAL, archive.source, kind=LIMIT)
-        if row.ref.id.startswith(f"{tool}/{account}/") and _reading(row.body).resets_at <= now
+        if row.ref.id.startswith(f"{tool}/") and _reading(row.body).resets_at <= now
     ]
 
 

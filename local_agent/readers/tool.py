@@ -96,7 +96,7 @@ class ToolReader:
         return self._report(changed)
 
     def _drop_limits(self, archive: Archive, now: int) -> int:
-        over = limits.expired(archive, self.name, self._account, now)
+        over = limits.expired(archive, self.name, now)
         if over:
             with archive.step(self.name) as step:
                 limits.drop(step, over)
