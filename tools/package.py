@@ -110,6 +110,15 @@ def compile_all(stage: Path) -> None:
         check=True, env={"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0"})
 
 
+def without_sources(stage: Path) -> None:
+    """Libraries travel as byte code alone, which halves them; our own files keep their lines for the log."""
+    for compiled in stage.rglob(f"__pycache__/*.cpython-{MINOR.replace('.', '')}.pyc"):
+        source = compiled.parent.parent / (compiled.name.split(".")[0] + ".py")
+        if source.relative_to(stage).parts[0] not in SOURCES:
+            compiled.replace(source.with_suffix(".pyc"))
+            source.unlink()
+
+
 def zipped(stage: Path, target: Path) -> str:
     """Write *target*; its SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +140,7 @@ def build(arch: str = "arm64", target: Path | None = None) -> tuple[Path, str]:
         stage.mkdir()
         unpack(stage, arch)
         compile_all(stage)
+        without_sources(stage)
         digest = zipped(stage, target)
     if target.stat().st_size > LARGEST_ZIP:
         raise Impossible(f"{target} has {target.stat().st_size:,} bytes, more than {LARGEST_ZIP:,}: look for what should not be in it")
