@@ -127,6 +127,18 @@ class Delivery:
             batch = self._message("beat")
         return self._exchange(batch, now_ms)
 
+    def probe(self, now_ms: int) -> Outcome:
+        """Ask the relay about a copy we do not have: any signed answer shows that it knows our key. Moves nothing."""
+        beat = compose("beat", id=self._new_id(), aud=self.relay.aud, source=self.relay.source, place=Place(), agent=self._report())
+        for _ in range(2):
+            meaning, reply, _ = self._hear(beat, now_ms)
+            if meaning.verdict is not Verdict.SKEW:
+                break
+            self._offset_s = int(reply.headers["webhook-timestamp"]) - now_ms // 1000
+        if meaning.verdict in (Verdict.TAKEN, Verdict.LEASE, Verdict.STATE):
+            return Outcome("synced")
+        return Outcome("waiting", meaning.detail)
+
     def bye(self, now_ms: int) -> Outcome:
         """Tell the relay that we stop on purpose. A courtesy: nothing depends on it."""
         return self._exchange(self._message("bye"), now_ms)
@@ -185,6 +197,13 @@ class Delivery:
     # -- the exchange ---------------------------------------------------------------------------------
 
     def _exchange(self, batch: Batch, now_ms: int) -> Outcome:
+        meaning, reply, document = self._hear(batch, now_ms)
+        outcome = self._act(batch, meaning, reply, document, now_ms)
+        self._tell(outcome)
+        return outcome
+
+    def _hear(self, batch: Batch, now_ms: int) -> tuple[Meaning, Reply, dict[str, Any]]:
+        """Sign, send, and find out what came back."""
         at = now_ms // 1000 + self._offset_s
         headers = {
             "content-type": "application/json", "content-encoding": "gzip", "relay-key": self.relay.key_id, "accept-encoding": "identity",
@@ -193,11 +212,10 @@ class Delivery:
         try:
             reply = self.transport.post(f"{self.relay.url}/v1/push", batch.wire, headers)
         except Exception as error:  # every library under us raises its own kinds; each of them means no answer
-            meaning = meaning_of_failure(error)
-            return self._act(batch, meaning, Reply(0, {}, b""), {}, now_ms)
+            return meaning_of_failure(error), Reply(0, {}, b""), {}
         document, signed = self._believe(batch, reply)
         meaning = meaning_of(reply.status, reply.headers.get("content-type", ""), signed, str(document.get("type", "")))
-        return self._act(batch, meaning, reply, document, now_ms)
+        return meaning, reply, document
 
     def _believe(self, batch: Batch, reply: Reply) -> tuple[dict[str, Any], bool]:
         """The answer's document, and whether it is the relay's own word on this very message.
@@ -230,9 +248,7 @@ class Delivery:
             Verdict.PORTAL: lambda: self._wait("portal", meaning.detail, PORTAL_S),
             Verdict.AGAIN: lambda: self._again(meaning.detail),
         }[meaning.verdict]
-        outcome = replace(act(), wire=len(batch.wire), changes=len(batch.changes))
-        self._tell(outcome)
-        return outcome
+        return replace(act(), wire=len(batch.wire), changes=len(batch.changes))
 
     def _tell(self, outcome: Outcome) -> None:
         """Say it once when things go wrong, and once when they are well again."""

@@ -1,15 +1,13 @@
-"""Who may ask the agent anything: pages of this computer, and other pages only with a token a person gave them.
+"""Who may ask the agent anything: pages of this computer, and to read, pages that a person allowed by name.
 
 Any web page in the world can send requests to localhost, and can even give its own name this computer's address. So
-every request must name us as its host, come from a page that we know, and, if that page is not ours, carry a token. Nothing
-that changes something is a GET, and what a form could send is refused.
+every request must name us as its host and come from a page that we know. Pages of elsewhere may only read, never change
+something; nothing that changes something is a GET, and what a form could send is refused.
 """
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 from ledger.errors import Problem
 
@@ -33,13 +31,13 @@ class Asked:
 
 
 class Guard:
-    """*port* tells the port once it is known; *allowed* the token hashes by origin; *origins* need a token and may ask for one."""
+    """*port* tells the port once it is known, *origins* are the pages of elsewhere that may read."""
 
-    def __init__(self, port: Callable[[], int], *, origins: Callable[[], frozenset[str]], token_hash: Callable[[str], str | None]) -> None:
-        self._port, self._origins, self._token_hash = port, origins, token_hash
+    def __init__(self, port: Callable[[], int], *, origins: Callable[[], frozenset[str]]) -> None:
+        self._port, self._origins = port, origins
 
     def check(self, asked: Asked) -> None:
-        """Raises Problem 403 (or 401 without the token) for whoever may not."""
+        """Raises Problem 403 for whoever may not."""
         if asked.headers.get("host", "").lower() not in self._hosts():
             raise Problem(403, "host", "this address is not the agent's: open http://localhost and its port")
         if asked.origin is None:
@@ -59,14 +57,9 @@ class Guard:
 
     def _check_foreign(self, asked: Asked) -> None:
         if not self.is_allowed(asked.origin or ""):
-            raise Problem(403, "origin", "this page may not ask the agent: allow it on the agent's own page first")
-        if asked.method != "OPTIONS" and asked.path.startswith(DATA) and not self._has_token(asked):
-            raise Problem(401, "token", "this page needs the token that the agent's own page gives it")
-
-    def _has_token(self, asked: Asked) -> bool:
-        kind, _, token = asked.headers.get("authorization", "").partition(" ")
-        kept = self._token_hash(asked.origin or "")
-        return kind.lower() == "bearer" and kept is not None and secrets.compare_digest(hashed(token), kept)
+            raise Problem(403, "origin", "this page may not ask the agent: a person can allow it with AGENT_ORIGINS")
+        if asked.method not in SAFE:
+            raise Problem(403, "origin", "pages of other sites may read, not change anything here")
 
     def is_own(self, origin: str) -> bool:
         return origin in {f"http://{host}" for host in self._hosts()}
@@ -93,6 +86,3 @@ class Guard:
             }  # fmt: skip
         return granted
 
-
-def hashed(token: str) -> str:
-    return sha256(token.encode("utf-8", "replace")).hexdigest()

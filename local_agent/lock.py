@@ -76,5 +76,5 @@ def who_runs(home: Path) -> Taken | None:
 def _who(descriptor: int) -> tuple[int | None, int | None]:
     """Port and process, as far as the holder said so."""
     numbers = [int(word) for word in os.pread(descriptor, 64, 0).split() if word.isdigit()]
-    pid, port = (numbers + [0, 0])[:2]
+    pid, port, *_ = [*numbers, 0, 0]
     return port or None, pid or None

@@ -27,7 +27,7 @@ NAMES = {
     "home": "AGENT_HOME", "relay": "RELAY_URL", "aud": "RELAY_AUD", "key": "RELAY_KEY", "trackers": "TRACKER_DB", "tracker_tz": "TRACKER_TZ",
     "transcripts": "CLAUDE_CONFIG_DIR", "codex": "CODEX_HOME", "gemini": "GEMINI_DIR", "opencode": "OPENCODE_DIR", "no_defaults": "AGENT_NO_DEFAULTS",
     "port": "AGENT_PORT", "interval": "SYNC_INTERVAL", "privacy": "AGENT_PRIVACY", "tz": "AGENT_TZ", "sample": "AGENT_SAMPLE", "origins": "AGENT_ORIGINS",
-    "name": "AGENT_NAME", "log_format": "LOG_FORMAT",
+    "name": "AGENT_NAME", "log_format": "LOG_FORMAT", "notify": "NOTIFY_SOCKET",
 }
 """Every setting and its name in the environment."""
 
@@ -55,6 +55,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     name: str = ""
     log_format: str = "text"
+    notify: str | None = None
 
     @property
     def archive(self) -> Path:
@@ -89,6 +90,7 @@ def load(options: Mapping[str, object] | None = None, *, environ: Mapping[str, s
         origins=tuple(given.texts("origins", ",")),
         name=given.text("name") or platform.node().partition(".")[0] or "this computer",
         log_format=given.choice("log_format", ("text", "json")),
+        notify=given.environ.get("NOTIFY_SOCKET"),
     )
 
 
@@ -275,3 +277,17 @@ def service_credential(environ: Mapping[str, str]) -> str | None:
         return (Path(folder) / "relay-key").read_text("utf-8").strip() or None
     except OSError:
         return None
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, for the doctor, who looks for names that should not be there."""
+    return dict(os.environ)
+
+
+def wants_colour() -> bool:
+    """Whether a terminal is to be painted (see no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def config_home(user: Path) -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or user / ".config")

@@ -41,9 +41,15 @@ class HttpTransport:
         self._session, self._monotonic = session, monotonic
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        return self._ask("POST", url, body, headers)
+
+    def get(self, url: str) -> Reply:
+        return self._ask("GET", url, None, {"accept-encoding": "identity"})
+
+    def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         deadline = self._monotonic() + TOTAL_S
-        with self._session.post(
-            url, data=body, headers=dict(headers), timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True
+        with self._session.request(
+            method, url, data=body, headers=dict(headers), timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True
         ) as answer:
             content = self._read(answer, deadline)
             return Reply(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)

@@ -4,14 +4,14 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import Problem
-from local_agent.guard import Asked, Guard, hashed
+from local_agent.guard import Asked, Guard
 
-FOREIGN, EVIL, TOKEN = "https://relay.example.org", "https://evil.example", "a token"
+FOREIGN, EVIL = "https://relay.example.org", "https://evil.example"
 
 
 @pytest.fixture
 def guard() -> Guard:
-    return Guard(lambda: 3001, origins=lambda: frozenset({FOREIGN}), token_hash=lambda origin: hashed(TOKEN) if origin == FOREIGN else None)
+    return Guard(lambda: 3001, origins=lambda: frozenset({FOREIGN}))
 
 
 def asked(method: str = "GET", path: str = "/api/sessions", host: str = "localhost:3001", **headers: str) -> Asked:
@@ -59,11 +59,10 @@ def test_other_pages_may_not(guard: Guard, origin: str) -> None:
     assert "access-control-allow-origin" not in guard.cors(origin)
 
 
-def test_an_allowed_page_needs_its_token(guard: Guard) -> None:
-    assert verdict(guard, asked(origin=FOREIGN)) == 401
-    assert verdict(guard, asked(origin=FOREIGN, authorization="Bearer wrong")) == 401
-    assert verdict(guard, asked(origin=FOREIGN, authorization=f"Bearer {TOKEN}")) == 200
+def test_an_allowed_page_may_read_and_nothing_else(guard: Guard) -> None:
+    assert verdict(guard, asked(origin=FOREIGN, sec_fetch_site="cross-site")) == 200
     assert verdict(guard, asked("OPTIONS", origin=FOREIGN)) == 200
+    assert verdict(guard, asked("POST", "/api/netlify-sync", origin=FOREIGN)) == 403
 
 
 def test_curl_and_old_scripts_need_nothing(guard: Guard) -> None:

@@ -1,0 +1,149 @@
+"""The service: readers fill the archive, delivery empties the difference, localhost shows it.
+
+Three threads beside the server: one reads, one delivers, one waits for files to change. Each survives whatever the others
+do, and a kill at any moment costs nothing that the next start does not mend.
+"""
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from ledger.errors import LedgerError
+from ledger.live import Live
+from ledger.prices import PriceBook
+from ledger.reads import Home, Reads
+from ledger.shell import listen, serve
+from ledger.view import Views
+from local_agent.archive import LOCAL, Archive
+from local_agent.courier import Courier
+from local_agent.guard import Guard
+from local_agent.identity import Identity
+from local_agent.lock import HomeLock
+from local_agent.log import where
+from local_agent.notify import Notifier
+from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_delivery, remember
+from local_agent.readers import build_readers
+from local_agent.server import Serving, shell_of
+from local_agent.settings import Settings
+
+log = logging.getLogger("agent")
+
+HEARTBEAT_MS = 500
+PATIENCE_S = 4.0
+WATCHDOG_S = 30.0
+
+
+class Agent:
+    """Everything of one home. run() serves until a signal says stop."""
+
+    def __init__(self, settings: Settings, identity: Identity, lock: HomeLock, *, clock: Callable[[], int] = now_ms) -> None:
+        self.settings, self.clock, self._lock = settings, clock, lock
+        self.port = settings.port
+        self._stop, self._look = threading.Event(), threading.Event()
+        self._notifier = Notifier(settings.notify)
+        self.archive = Archive(settings.archive, source=identity.source, clock=clock)
+        self.eyes = Eyes(self.archive, build_readers(settings), machine_of(settings), clock)
+        self._report = Report(settings, self.archive, self.eyes)
+        self.courier = self._courier(identity)
+        self.live = self._serving()
+        self.archive.on_change = self._changed
+
+    def _courier(self, identity: Identity) -> Courier | None:
+        delivery = None if identity.copied else open_delivery(self.settings, identity, self.archive, self._report)
+        if identity.copied:
+            log.error("this home was copied from another computer, so nothing is pushed: pair this one with a key of its own")
+        if delivery is None:
+            return None
+        self._report.delivery = delivery
+        mirror = delivery.mirror
+        return Courier(delivery, clock=self.clock, on_outcome=lambda outcome: remember(mirror, outcome, self.clock()), on_wake=self.read_now)
+
+    def _serving(self) -> Live:
+        views = Views(self.archive.store, PriceBook.load(), self.clock)
+        home = Home("agent", VERSION, f"http://localhost:{self.port}", self.settings.tz, self.settings.sample, self._status)
+        reads = Reads(views, home=home, clock=self.clock)
+        guard = Guard(lambda: self.port, origins=self._origins)
+        self.serving = Serving(reads, guard, self, self.clock)
+        return Live(
+            lambda tenant, cursor, tz, sessions: views.view(tenant).feed(cursor, tz, sessions=sessions),
+            clock=self.clock, first=self.serving.initial_data, beat_ms=HEARTBEAT_MS,
+        )  # fmt: skip
+
+    def _origins(self) -> frozenset[str]:
+        """Pages of elsewhere that may read: those allowed by name, and the paired relay's own."""
+        return frozenset(self.settings.origins) | ({self.settings.relay} if self.settings.relay else set())
+
+    # -- what happens
+
+    def _changed(self) -> None:
+        self.live.changed(LOCAL)
+        if self.courier:
+            self.courier.changed()
+
+    def read_now(self) -> None:
+        self._look.set()
+
+    def push_now(self) -> None:
+        self.read_now()
+        if self.courier:
+            self.courier.hurry()
+
+    def _status(self) -> dict[str, object]:
+        return {
+            "connected_clients": self.live.count, "port": self.port, "websocket_endpoint": f"ws://localhost:{self.port}/ws",
+            "features": {"real_time": True, "websocket": True, "session_tracking": True, "five_hour_blocks": True, "relay": self.courier is not None},
+            "statistics": self.live.statistics(), "readers": self.eyes.reports, "disk": self.archive.disk,
+            "relay": {"url": self.settings.relay, "state": self.courier.outcome.state, "detail": self.courier.outcome.detail} if self.courier else None,
+        }  # fmt: skip
+
+    # -- its life
+
+    def run(self) -> None:
+        """Serve until told to stop. Raises LedgerError when the port cannot be had."""
+        reading = threading.Thread(target=self._read, name="reader", daemon=True)
+        reading.start()
+        if self.courier:
+            self.courier.start()
+        try:
+            serve(shell_of(self.serving, self.live), "127.0.0.1", self.port, ready=self._ready, also=self._also())
+        finally:
+            self._end(reading)
+
+    def _also(self) -> list[socket.socket]:
+        """localhost may mean ::1 to a browser."""
+        if self.port:
+            with suppress(LedgerError):
+                return [listen("::1", self.port)]
+        return []
+
+    def _ready(self, port: int) -> None:
+        self.port = port
+        self._lock.say(port)
+        self._notifier.say("READY=1")
+        log.info("reading %d sources; see http://localhost:%d", len(self.eyes.readers), port)
+        if self.courier is None:
+            log.info("not paired with a relay: python -m local_agent pair URL KEY")
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.eyes.look()
+            except Exception as error:  # the next look may be better; delivery and the page go on
+                log.error("a look failed: %s", where(error))
+            self._notifier.say("WATCHDOG=1")
+            self._look.wait(min(self.settings.interval, WATCHDOG_S))
+            self._look.clear()
+
+    def _end(self, reading: threading.Thread) -> None:
+        """Within five seconds: finish the message under way, push what is left, say goodbye, close in order."""
+        self._notifier.say("STOPPING=1")
+        self._stop.set()
+        self._look.set()
+        if self.courier:
+            self.courier.stop(PATIENCE_S)
+        reading.join(0.5)
+        if not reading.is_alive():
+            self.archive.close()

@@ -1,0 +1,143 @@
+"""The parts of an agent, put together the same way for the service and for a single run. Wiring; nothing is decided here."""
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ledger.errors import Full, LedgerError
+from ledger.record import Record
+from local_agent import pairing
+from local_agent.archive import LOCAL, Archive
+from local_agent.delivery import Delivery, Outcome, Relay
+from local_agent.horizon import DayHorizon
+from local_agent.identity import Identity
+from local_agent.log import where
+from local_agent.mirror import Mirror
+from local_agent.settings import Settings
+from local_agent.transport import HttpTransport, Transport, open_session
+
+log = logging.getLogger("agent")
+
+VERSION = "1.0.0"
+COUNTS_EVERY_MS = 600_000
+"""How often mere counts of what was read are worth a new machine record; what goes wrong is worth one at once."""
+BEAT_EVERY_MS = 45_000
+
+
+class Reader(Protocol):
+    name: str
+
+    def poll(self, archive: Archive, now_ms: int) -> Any: ...
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Eyes:
+    """All readers, and what they last said of themselves."""
+
+    archive: Archive
+    readers: Sequence[Reader]
+    machine: Mapping[str, object]
+    clock: Callable[[], int] = now_ms
+
+    def __post_init__(self) -> None:
+        self.reports: dict[str, dict[str, object]] = {}
+        self._told: tuple[str, int] = ("", -COUNTS_EVERY_MS)
+        self._beat = 0
+
+    def look(self, *, whole: bool = False) -> int:
+        """One look of every reader; how many records changed. *whole*: tell the counts, too, however fresh they are."""
+        changed = 0
+        for reader in self.readers:
+            changed += self._one(reader)
+        try:
+            self._tell(whole)
+        except Full as error:
+            log.warning("%s", error)
+        return changed
+
+    def _one(self, reader: Reader) -> int:
+        try:
+            report = reader.poll(self.archive, self.clock())
+        except Exception as error:  # a reader that fails must not stop the others
+            detail = str(error) if isinstance(error, LedgerError) else f"{where(error)} (please report this)"
+            if self.reports.get(reader.name, {}).get("detail") != detail:
+                log.warning("%s: %s", reader.name, detail)
+            self.reports[reader.name] = {"state": "unreadable", "detail": detail}
+            return 0
+        said = {"state": report.state, "detail": report.detail, "counted": dict(report.counted), "skipped": dict(report.skipped)}
+        if said["state"] != "ok" and said["state"] != self.reports.get(reader.name, {}).get("state"):
+            log.info("%s is %s%s", reader.name, report.state, f": {report.detail}" if report.detail else "")
+        self.reports[reader.name] = {name: value for name, value in said.items() if value}
+        return int(report.changed)
+
+    def _tell(self, whole: bool) -> None:
+        """Keep the machine's record, and this machine shown as alive."""
+        now = self.clock()
+        urgent = json.dumps({name: {**report, "counted": None} for name, report in self.reports.items()}, sort_keys=True)
+        if whole or urgent != self._told[0] or now - self._told[1] >= COUNTS_EVERY_MS:
+            body = json.dumps({**self.machine, "readers": self.reports}, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+            with self.archive.step("agent") as step:
+                step.put(Record("machine", self.archive.source, body))
+            self._told = (urgent, now)
+        if abs(now - self._beat) >= BEAT_EVERY_MS:
+            self.archive.beat(now)
+            self._beat = now
+
+
+def machine_of(settings: Settings) -> dict[str, object]:
+    return {"name": settings.name, "os": f"{platform.system()} {platform.release()}".strip(), "version": VERSION, "tz": settings.tz, "sample": settings.sample}
+
+
+def open_delivery(
+    settings: Settings, identity: Identity, archive: Archive, report: Callable[[], Mapping[str, object]], transport: Transport | None = None
+) -> Delivery | None:
+    """Delivery to the paired relay, or None while there is none."""
+    if not settings.relay or not settings.key:
+        return None
+    key = pairing.read_key(settings.key)
+    mirror = Mirror(archive.store, tenant=LOCAL, source=archive.source)
+    horizon = DayHorizon(archive.store, mirror, tenant=LOCAL, source=archive.source, tz=settings.tz)
+    relay: Relay = pairing.relay_of(settings.relay, settings.aud or settings.relay, key)
+    return Delivery(mirror, transport or HttpTransport(open_session(settings.relay)), relay, report=report, horizon=horizon)
+
+
+class Report:
+    """What the agent says of itself in every message; short, because it travels with each."""
+
+    def __init__(self, settings: Settings, archive: Archive, eyes: Eyes, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._archive, self._eyes, self._monotonic = settings, archive, eyes, monotonic
+        self._boot, self._began = secrets.token_hex(4), monotonic()
+        self.delivery: Delivery | None = None
+
+    def __call__(self) -> dict[str, object]:
+        said: dict[str, object] = {
+            "version": VERSION, "boot": self._boot, "uptime_s": int(self._monotonic() - self._began), "os": sys.platform,
+            "name": self._settings.name, "tz": self._settings.tz,
+        }  # fmt: skip
+        unwell = {name: report["state"] for name, report in self._eyes.reports.items() if report["state"] == "unreadable"}
+        held = self.delivery.mirror.stubs() if self.delivery else []
+        extras = {"readers": unwell, "refused": len(held), "clock_offset_ms": self.delivery.clock_offset_ms if self.delivery else 0,
+                  "disk": "" if self._archive.disk == "ok" else self._archive.disk}  # fmt: skip
+        return said | {name: value for name, value in extras.items() if value}
+
+
+def remember(mirror: Mirror, outcome: Outcome, at: int) -> None:
+    """Keep how delivery fares where `status` finds it; only when it changes."""
+    said = {"state": "ok" if outcome.state in ("synced", "behind") else outcome.state, "detail": outcome.detail if outcome.state not in ("synced", "behind") else ""}
+    notes = mirror.notes()
+    if {name: notes.get(name, "") for name in said} != said:
+        try:
+            mirror.note(**said, since=at)
+        except LedgerError as error:
+            log.warning("%s", error)

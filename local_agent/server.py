@@ -1,0 +1,150 @@
+"""localhost: the read API at /api, the live channel at /ws, the page at /, and the two POSTs that old scripts know.
+
+Wiring only. Who may ask is decided in guard.py; what is answered comes from the same reads that the relay serves.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask import Flask, Response, request
+
+from ledger import page
+from ledger.api import read_api
+from ledger.errors import Problem
+from ledger.live import Admission, Live, Viewer
+from ledger.reads import Access, Reads
+from ledger.shell import Asked as Request
+from ledger.shell import Shell
+from ledger.times import iso
+from local_agent.archive import LOCAL
+from local_agent.guard import Asked, Guard
+
+JSON = "application/json"
+OURS = Access(LOCAL, "local", None)
+ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cross-origin-resource-policy", "same-origin"), ("x-frame-options", "DENY"))
+
+
+class Doors(Protocol):
+    """What the POSTs set in motion."""
+
+    def read_now(self) -> None: ...
+
+    def push_now(self) -> None: ...
+
+
+@dataclass
+class Serving:
+    """The parts that a server needs; *clock* gives milliseconds."""
+
+    reads: Reads
+    guard: Guard
+    doors: Doors
+    clock: Callable[[], int]
+
+    def ask(self, path: str, **query: str) -> Any:
+        """A read's answer as a value."""
+        return json.loads(self.reads.answer(OURS, "GET", path, query, {}).body)
+
+    def initial_data(self, viewer: Viewer) -> list[dict[str, Any]]:
+        """The predecessor's greeting."""
+        config = self.ask("/dashboard-config")
+        return [{
+            "type": "initial_data", "client_id": viewer.id, "server_time": iso(self.clock()),
+            "active_sessions": self.ask("/sessions/active"), "recent_sessions": self.ask("/sessions/recent", limit="10"),
+            "analytics": self.ask("/analytics/current"), "five_hour_blocks": self.ask("/five-hour-blocks", limit="5"),
+            "config": {"ping_interval": config.get("websocket_config", {}).get("ping_interval"), "auto_refresh": config.get("auto_refresh")},
+        }]  # fmt: skip
+
+    def admit(self, asked: Request) -> Admission:
+        self.guard.check(Asked(asked.method, asked.path, asked.headers))
+        return Admission(LOCAL)
+
+    def who(self, asked: Request) -> str | None:
+        """Whose kept answers a caller may have: none for somebody the app would refuse."""
+        if not asked.path.startswith("/api/"):
+            return None
+        try:
+            return self.admit(asked).tenant
+        except Problem:
+            return None
+
+
+def create_app(serving: Serving, live: Live) -> Flask:
+    app = Flask("local_agent", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+
+    @app.before_request
+    def guarded() -> Response | None:
+        asked = Asked(request.method, request.path, {name.lower(): value for name, value in request.headers.items()})
+        serving.guard.check(asked)
+        return Response(status=204, headers=serving.guard.preflight(asked.origin)) if request.method == "OPTIONS" else None
+
+    @app.after_request
+    def cross_origin(answer: Response) -> Response:
+        for name, value in serving.guard.cors(request.headers.get("origin")).items():
+            answer.vary.add(value) if name == "vary" else answer.headers.setdefault(name, value)
+        return answer
+
+    @app.errorhandler(Problem)
+    def told(problem: Problem) -> Response:
+        return Response(problem.document(), problem.status, {**problem.headers, "cache-control": "no-store"}, content_type="application/problem+json")
+
+    app.register_blueprint(read_api(serving.reads, lambda: OURS, name="api", prefix="/api"))
+    _posts(app, serving, live)
+
+    @app.get("/", defaults={"path": ""})
+    @app.get("/<path:path>")
+    def file(path: str) -> Response:
+        found = page.find(path)
+        if found is None:
+            raise Problem(404, "malformed", "there is nothing here")
+        answer = Response(found.body, headers=found.headers)
+        return answer.make_conditional(request)  # type: ignore[return-value]
+
+    return app
+
+
+def _posts(app: Flask, serving: Serving, live: Live) -> None:
+    @app.post("/api/session-update")
+    def session_update() -> dict[str, str]:
+        update = _body()
+        live.broadcast(LOCAL, {"timestamp": iso(serving.clock()), **update, "type": "session_update"})
+        serving.doors.read_now()
+        return {"status": "received"}
+
+    @app.post("/api/netlify-sync")
+    def netlify_sync() -> dict[str, str]:
+        _needs_json()
+        serving.doors.push_now()
+        return {"status": "sync_started"}
+
+
+def _needs_json() -> None:
+    """A form on a web page can send text, but not JSON, without asking first."""
+    if request.headers.get("origin") and request.mimetype != JSON:
+        raise Problem(415, "encoding", "send content-type: application/json")
+
+
+def _body() -> Mapping[str, Any]:
+    _needs_json()
+    try:
+        body = json.loads(request.get_data() or b"null", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Problem(400, "malformed", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Problem(400, "malformed", "the body must be a JSON object with event, session and timestamp")
+    return body
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def shell_of(serving: Serving, live: Live) -> Shell:
+    return Shell(
+        create_app(serving, live), live, serving.admit, who=serving.who, sockets=("/ws", "/api/ws"), streams=("/v1/live", "/api/v1/live"),
+        always=ALWAYS, clock=serving.clock,
+    )  # fmt: skip
