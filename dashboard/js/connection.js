@@ -64,13 +64,13 @@ export function connect(o) {
   async function look() {
     const who = await o.ping(o.self, 900);
     if (stopped || !who) return;
+    const changed = who.home !== role, first = !known;
     known = true;
-    const changed = who.home !== role;
     if (changed) { o.role(who.home); drop(A); drop(R); }
     if (changed || !agent) await assume(who.home);
     if (stopped) return;
     dial(A, agent);
-    if (!agent) ask();
+    if (!agent && (changed || first)) ask();
   }
 
   // ---- a live channel
@@ -145,15 +145,15 @@ export function connect(o) {
   // ---- looking for the agent
   function schedule() {
     cancel(timer.probe);
-    if (stopped || A.live) return;
+    if (stopped || A.live || (known && !agent)) return;
     const slow = !visible() || clock() - lost > T.patience;
     set("probe", probe, slow ? T.probeSlow : T.probe);
   }
   // Browsers delay WebSockets to a host that keeps refusing them; a plain request is not delayed.
   async function probe() {
     if (stopped || A.live) return;
-    if (!known || role === "agent" || !agent) await look();
-    else if ((await o.ping(agent.base, 800))?.home === "agent") dial(A, agent);
+    if (!known || role === "agent") await look();
+    else if (agent && (await o.ping(agent.base, 800))?.home === "agent") dial(A, agent);
     schedule();
   }
 
@@ -174,13 +174,13 @@ export function connect(o) {
     have ||= a.kind === "feed";
     if (a.kind === "same") o.alive(a.at);
     if (a.kind === "feed" || a.kind === "same") { relayIs(); dial(R, relay); }
-    else settle(a.kind === "refused" ? "refused" : "");
+    else settle(a.kind === "refused" ? (home.key ? "refused" : "locked") : "");
     set("poll", ask, Math.max(visible() ? T.poll : T.pollHidden, a.kind === "refused" ? T.pollHidden : 0, a.kind === "down" ? a.wait ?? 0 : 0));
   }
   function relayIs() { cancel(timer.hurry); go(o.reporting() ? "relay-live" : "relay-cached"); }
   /** The relay did not help either. @param {string} reason */
   function settle(reason) { if (!A.live && !A.ws && (state !== "connecting" || reason || clock() - lost >= T.hedge)) fallback(reason); }
-  function fallback(reason = "") { if (!A.live && !R.live) go(have || stored ? "stored" : "none", reason || (role === "relay" && !relay?.key ? "locked" : "")); }
+  function fallback(reason = "") { if (!A.live && !R.live) go(have || stored ? "stored" : "none", reason); }
 
   // ---- start
   (async () => {

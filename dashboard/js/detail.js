@@ -21,7 +21,7 @@ export function bucketed(usage, n) {
 function Buckets({ usage }) {
   const [ref, w] = useWidth(480), h = 92, foot = 18, { bars, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
   const sum = (/** @type {any} */ b) => b.input + b.output + b.cache_write + b.cache_read;
-  const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(14, Math.max(1.5, slot - 2));
+  const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(26, Math.max(1.5, slot * 0.72));
   const label = (/** @type {number} */ t) => (each * bars.length > 2 * DAY ? dayShort(dateOf(t)) : clock(t));
   const every = Math.max(1, Math.ceil(bars.length / Math.max(2, Math.floor(w / 90))));
   return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${each / MINUTE} minutes`}>
@@ -29,11 +29,12 @@ function Buckets({ usage }) {
     ${bars.map((b, i) => { let y = h; return html`<g>${KINDS.map(([k, , c]) => { const v = (b[/** @type {"input"} */ (k)] / max) * (h - 4); y -= v; return v > 0.3 && html`<rect class=${c} x=${(i * slot).toFixed(1)} y=${y.toFixed(1)} width=${bw.toFixed(1)} height=${v.toFixed(1)} />`; })}
       ${i % every === 0 && (i + 1) * slot < w - 20 && html`<text class="tick" x=${(i * slot).toFixed(1)} y=${h + 14}>${label(b.at)}</text>`}</g>`; })}</svg></div>`;
 }
+const KIND = /** @type {Record<string, string>} */ ({ cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" });
 const rate = (/** @type {any} */ l) => (l.rate == null ? "no price known" : `$${+Number(l.rate).toFixed(4)} per million`);
 function Cost({ cost, s }) {
   const lines = cost.lines ?? [];
   return html`<table class="totals cost-lines"><thead><tr><th scope="col">Cost, line by line</th><th scope="col" class="r">Tokens</th><th scope="col" class="r price">Price</th><th scope="col" class="r">Cost</th></tr></thead>
-    <tbody>${lines.map((/** @type {any} */ l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
+    <tbody>${lines.map((/** @type {any} */ l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
     <tfoot><tr><th scope="row">Total</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
 }
 /** One fetch for an open row, again when the session has moved on. @param {(path: string, signal?: AbortSignal) => Promise<any>} ask @param {string} path @param {any} mark */

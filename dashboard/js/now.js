@@ -31,7 +31,7 @@ export function Block() {
   if (!b) return html`<section class="cell block" aria-labelledby="h-block"><header><h2 id="h-block">Current block</h2></header>
     <p class="quiet">No block is open. The next message starts one; it lasts five hours.</p></section>`;
   const s = share(b, recent), v = verdict(b, recent), t = b.tokens ?? {}, cached = (t.cache_read ?? 0) + (t.cache_write ?? 0), p = b.projection, basis = BASIS[b.basis];
-  return html`<section class=${"cell block " + s.kind} aria-labelledby="h-block">
+  return html`<section class=${"cell block by-" + s.kind} aria-labelledby="h-block">
     <header><h2 id="h-block">Current block</h2><span class="quiet num">${clock(b.from)} – ${clock(b.to)}</span>${basis && html`<span class="tag" title=${basis[1]}>${basis[0]}</span>`}<span class=${"verdict " + v.tone}>${v.text}</span></header>
     <div class="hero"><${Figures} b=${b} s=${s} /><${BlockChart} b=${b} recent=${recent} /></div>
     <dl class="stats">

@@ -48,7 +48,7 @@ def test_every_other_state_is_drawn(server, visit, picture, read_key, width):
     page.fill(".search input", "nothing like it")
     shot("search-none", page)
     page.fill(".search input", "")
-    page.click("text=Project >> nth=0")
+    page.click(".seg >> text=Project")
     page.evaluate("() => document.querySelector('#usage').scrollIntoView()")
     page.focus(".bars svg")
     for _ in range(9):
@@ -67,7 +67,7 @@ def test_every_other_state_is_drawn(server, visit, picture, read_key, width):
     curve = [[page.evaluate("(t) => new Date(t).toISOString()", now - (176 - 8 * n) * 60000), n * 2_104_000] for n in range(23)]
     whole = made_block(now, page) | block | {"basis": "derived", "curve": curve}
     guess.tell(summary={"block": whole, "limits": [], "alerts": []})
-    page.wait_for_selector(".block.guess")
+    page.wait_for_selector(".by-guess")
     shot("no-limit-known", page)
     guess.tell(summary={"block": whole | {"percent": 58, "percent_basis": "largest earlier block", "limit": 79_800_000}, "limits": [], "alerts": []})
     page.wait_for_selector(".limit.guess", state="attached")
