@@ -33,16 +33,19 @@ class Reader(Protocol):
 
 def build_readers(settings: Settings, *, book: Any = None, user: Path | None = None) -> list[Reader]:
     """A reader for everything that the settings name; *book* is the price book, which knows where long context costs more."""
-    user = user or Path.home()
-    return [*_trackers(settings), *_tools(settings, book), *_limits(settings, user)]
+    from local_agent.readers.accounts import Accounts
+    from local_agent.readers.statusline import StatuslineReader
+
+    accounts = Accounts(None if settings.no_defaults else user or Path.home())
+    return [*_trackers(settings, accounts.of(None)), *_tools(settings, book), StatuslineReader(settings.home, accounts.of)]
 
 
-def _trackers(settings: Settings) -> Iterator[Reader]:
+def _trackers(settings: Settings, account: str) -> Iterator[Reader]:
     from local_agent.readers.tracker import TrackerReader
 
     zone = ZoneInfo(settings.tracker_tz) if settings.tracker_tz else None
     for name, path in zip(_names([path.name for path in settings.trackers]), settings.trackers, strict=True):
-        yield TrackerReader(path, zone=zone, name=name)
+        yield TrackerReader(path, zone=zone, name=name, account=account)
 
 
 def _names(files: Sequence[str]) -> list[str]:
@@ -58,19 +61,16 @@ def _tools(settings: Settings, book: Any) -> Iterator[Reader]:
     from local_agent.readers.opencode import Opencode
     from local_agent.readers.tool import ToolReader
 
+    if book is None:
+        from ledger.prices import PriceBook
+
+        book = PriceBook.load()
     if settings.codex:
         yield ToolReader(Codex(settings.codex), book=book)
     if settings.gemini:
         yield ToolReader(Gemini(settings.gemini), book=book)
     if settings.opencode:
         yield ToolReader(Opencode(settings.opencode), book=book)
-
-
-def _limits(settings: Settings, user: Path) -> Iterator[Reader]:
-    from local_agent.readers.accounts import Accounts
-    from local_agent.readers.statusline import StatuslineReader
-
-    yield StatuslineReader(settings.home, Accounts(user).of)
 
 
 def desktop_sessions(user: Path, system: str | None = None) -> Path:

@@ -16,21 +16,19 @@ LARGEST = 32 << 20
 
 
 class Accounts:
-    """Remembers what each folder's file said until the file changes."""
+    """Remembers what each folder's file said until the file changes. *user* None: only what is in the folders themselves is looked at."""
 
-    def __init__(self, user: Path) -> None:
+    def __init__(self, user: Path | None) -> None:
         self._user = user
         self._known: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def of(self, config: Path | None) -> str:
         """The account of a configuration folder (the one that holds `projects`), or of none."""
         # The usual folder's file lies beside it, any other folder's within it.
-        usual = config is None or config in (self._user / ".claude", self._user / ".config" / "claude")
-        for path in ([config / FILE] if config else []) + ([self._user / FILE] if usual else []):
-            account = self._read(path)
-            if account:
-                return account
-        return ONE
+        places = [config / FILE] if config else []
+        if self._user and config in (None, self._user / ".claude", self._user / ".config" / "claude"):
+            places.append(self._user / FILE)
+        return next((account for account in map(self._read, places) if account), ONE)
 
     def _read(self, path: Path) -> str:
         try:

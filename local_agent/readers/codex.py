@@ -160,7 +160,7 @@ class Rollout:
             resets_at = window.get("resets_at") if seconds is None else at / 1000 + seconds
             reading = limits.reading(window.get("used_percent"), resets_at, at)
             if reading:
-                known[limits.window_name(window.get("window_minutes"), otherwise)] = [reading.used_percent, reading.resets_at, reading.observed_at]
+                known[limits.window_name(window.get("window_minutes"), otherwise)] = [reading.observed_at, reading.resets_at, reading.used_percent]
 
 
 def _spawned_by(source: object) -> object:

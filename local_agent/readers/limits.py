@@ -1,35 +1,37 @@
 """Official limits: how much of a five-hour or weekly window an account has used, as the tool itself says.
 
 A window belongs to an account, not to a session or a machine: the newest reading wins, readings are never
-added, and a window is gone once it was reset. What the tools leak into these fields is not believed.
+added. A reading whose window was reset is not shown any more, but it still says where a block ended. What the tools leak into these fields is not believed.
 """
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ledger.record import Ref
-from local_agent.archive import LOCAL, Archive, Step
+from local_agent.archive import Archive, Step
 from local_agent.readers import handover, untidy
 from local_agent.readers.windows import believed
 
 LIMIT = "limit"
+SAME_MS = 10 * 60 * 1000
+MOST_EARLIER = 64
+"""How many earlier resets are remembered: they say where past blocks began."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Reading:
-    """One reading of one window; times in milliseconds."""
+    """One reading of one window; times in milliseconds. The newest of several is the greatest."""
 
-    used_percent: float
-    resets_at: int
     observed_at: int
+    resets_at: int
+    used_percent: float
 
 
 def reading(used: object, resets_at: object, observed_at: int) -> Reading | None:
     """A reading that can be believed, or None."""
     found = believed(used, resets_at, observed_at)
-    return Reading(*found, observed_at) if found else None
+    return Reading(observed_at, found[1], found[0]) if found else None
 
 
 def window_name(minutes: object, otherwise: str) -> str:
@@ -44,50 +46,46 @@ def window_name(minutes: object, otherwise: str) -> str:
 
 
 def readings(value: object) -> dict[str, Reading]:
-    """Readings as a reader keeps them among its facts: {window: [percent, resets_at, observed_at]}."""
+    """Readings as a reader keeps them among its facts: {window: [observed_at, resets_at, percent]}."""
     if not isinstance(value, dict):
         return {}
     return {name: Reading(*each) for name, each in value.items()}
 
 
-def keep(archive: Archive, step: Step, tool: str, account: str, window: str, found: Reading, source: str, now: int) -> bool:
-    """Keep *found* if it is newer than what is known and its window is not over."""
-    if found.resets_at <= now:
+def keep(archive: Archive, step: Step, tool: str, account: str, window: str, found: Reading, source: str) -> bool:
+    """Take over a reading: the newest is shown, and the resets of earlier windows are remembered. False if it says nothing new."""
+    ref = Ref(LIMIT, f"{tool}/{account}/{window}")
+    known = _known(archive, step, ref)
+    before = _reading(known) if known else None
+    newest, other = (found, before) if before is None or found > before else (before, found)
+    body = {
+        "tool": tool, "account": account, "window": window, "used_percent": newest.used_percent, "resets_at": newest.resets_at,
+        "observed_at": newest.observed_at, "source": source if newest is found else known.get("source") if known else source,
+    }
+    earlier = _earlier(known.get("earlier") if known else None, newest, other)
+    if earlier:
+        body["earlier"] = earlier
+    if body == known:
         return False
-    id = f"{tool}/{account}/{window}"
-    known = _known(archive, step, Ref(LIMIT, id))
-    if known is not None and (known.observed_at, known.resets_at, known.used_percent) >= (found.observed_at, found.resets_at, found.used_percent):
-        return False
-    handover.put(step, LIMIT, id, {
-        "tool": tool, "account": account, "window": window, "used_percent": found.used_percent, "resets_at": found.resets_at,
-        "observed_at": found.observed_at, "source": source,
-    })
+    handover.put(step, LIMIT, ref.id, body)
     return True
 
 
-def _known(archive: Archive, step: Step, ref: Ref) -> Reading | None:
+def _earlier(known: object, newest: Reading, other: Reading | None) -> list[int]:
+    """The resets before the newest reading's, oldest first. Readings of one window name its reset within some seconds."""
+    resets = [each for each in known if isinstance(each, int)] if isinstance(known, list) else []
+    if other is not None and all(abs(each - other.resets_at) > SAME_MS for each in (*resets, newest.resets_at)):
+        resets.append(other.resets_at)
+    return sorted(each for each in resets if each < newest.resets_at - SAME_MS)[-MOST_EARLIER:]
+
+
+def _known(archive: Archive, step: Step, ref: Ref) -> dict[str, object] | None:
     under_way = step.puts.get(ref)
     body = under_way.body if under_way else archive.get(ref)
-    return _reading(body) if body else None
+    found = json.loads(body) if body else None
+    return found if isinstance(found, dict) else None
 
 
-def _reading(body: str) -> Reading:
-    found = json.loads(body)
-    return Reading(found["used_percent"], found["resets_at"], found["observed_at"])
-
-
-def expired(archive: Archive, tool: str, now: int) -> list[Ref]:
-    """The windows of a tool's accounts that were reset since they were read."""
-    return [
-        row.ref
-        for row in archive.store.rows(LOCAL, archive.source, kind=LIMIT)
-        if row.ref.id.startswith(f"{tool}/") and _reading(row.body).resets_at <= now
-    ]
-
-
-def drop(step: Step, refs: Iterable[Ref]) -> int:
-    """A window that was reset is gone: nothing is known of the one that follows."""
-    dropped = list(refs)
-    for ref in dropped:
-        step.delete(ref)
-    return len(dropped)
+def _reading(body: dict[str, object]) -> Reading | None:
+    found = [untidy.amount(body.get(name)) for name in ("observed_at", "resets_at", "used_percent")]
+    return Reading(int(found[0] or 0), int(found[1] or 0), found[2] or 0.0)

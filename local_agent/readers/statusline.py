@@ -9,7 +9,7 @@ from pathlib import Path
 from local_agent.archive import Archive, Step
 from local_agent.readers import limits
 from local_agent.readers.limits import Reading
-from local_agent.readers.report import ABSENT, Report
+from local_agent.readers.report import ABSENT, OK, Report
 from local_agent.statusline import FOLDER
 
 TOOL = "claude_code"
@@ -32,17 +32,14 @@ class StatuslineReader:
         return [self._folder] if self._folder.is_dir() else []
 
     def poll(self, archive: Archive, now_ms: int) -> Report:
-        """Keep the newest reading of each account's windows; drop the windows that were reset."""
-        notes = self._new_notes(now_ms)
-        over = limits.expired(archive, TOOL, now_ms)
-        changed, skipped = 0, 0
-        if notes or over:
+        """Keep the newest reading of each account's windows."""
+        notes, changed, skipped = self._new_notes(now_ms), 0, 0
+        if notes:
             with archive.step(self.name) as step:
-                changed = limits.drop(step, over)
                 for path in notes:
-                    kept = self._take(archive, step, path, now_ms)
+                    kept = self._take(archive, step, path)
                     changed, skipped = changed + (kept or 0), skipped + (kept is None)
-        return Report(changed, ABSENT if not self._folder.is_dir() else "ok", "", {}, {"damaged note": skipped} if skipped else {})
+        return Report(changed, ABSENT if not self._folder.is_dir() else OK, "", {}, {"damaged note": skipped} if skipped else {})
 
     def _new_notes(self, now: int) -> list[Path]:
         found = []
@@ -62,16 +59,16 @@ class StatuslineReader:
                 found.append(Path(entry.path))
         return found
 
-    def _take(self, archive: Archive, step: Step, path: Path, now: int) -> int | None:
+    def _take(self, archive: Archive, step: Step, path: Path) -> int | None:
         """How many windows of a note were news; None if it is damaged."""
         try:
             note = json.loads(path.read_bytes())
             observed = int(note["observed_at"])
-            windows = {str(name): Reading(float(used), int(resets), observed) for name, (used, resets) in note["windows"].items()}
+            windows = {str(name): Reading(observed, int(resets), float(used)) for name, (used, resets) in note["windows"].items()}
             account = self._account_of(config_of(str(note["transcript"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return sum(limits.keep(archive, step, TOOL, account, name, found, "statusline", now) for name, found in windows.items())
+        return sum(limits.keep(archive, step, TOOL, account, name, found, "statusline") for name, found in windows.items())
 
 
 def config_of(transcript: str) -> Path | None:

@@ -88,19 +88,12 @@ class ToolReader:
         for path, rank in self._tool.files():
             looked += self._look(path, rank)
             if len(looked) >= MOST_AT_ONCE:
-                changed += self._take(archive, looked, now_ms)
+                changed += self._take(archive, looked)
                 looked = []
-        changed += self._take(archive, looked, now_ms) + self._drop_limits(archive, now_ms)
+        changed += self._take(archive, looked)
         if changed:
             self._sessions = Answers(archive.store.connection(), self.name).count()
         return self._report(changed)
-
-    def _drop_limits(self, archive: Archive, now: int) -> int:
-        over = limits.expired(archive, self.name, now)
-        if over:
-            with archive.step(self.name) as step:
-                limits.drop(step, over)
-        return len(over)
 
     def _known(self, archive: Archive) -> dict[str, File]:
         with archive.step(self.name) as step:
@@ -125,7 +118,7 @@ class ToolReader:
         self._broken.pop(str(path), None)
         return [Looked(path, rank, before, found)]
 
-    def _take(self, archive: Archive, looked: list[Looked], now: int) -> int:
+    def _take(self, archive: Archive, looked: list[Looked]) -> int:
         """Commit what was read; the sessions it touched are added up anew."""
         if not looked:
             return 0
@@ -134,7 +127,7 @@ class ToolReader:
             known, touched = Answers(step.sql, self.name), set()
             for each in looked:
                 touched |= known.keep(each.path, each.rank, each.before, each.found)
-                self._keep_limits(archive, step, each.found, now)
+                self._keep_limits(archive, step, each.found)
             for session in sorted(touched | known.children(touched)):
                 self._hand_over(step, known, session)
             read = {str(each.path): known.file(each.path) for each in looked}
@@ -151,10 +144,10 @@ class ToolReader:
         if body:
             handover.observe(step, session if UUID.fullmatch(session) else f"{self.name}:{session}", body)
 
-    def _keep_limits(self, archive: Archive, step: Step, found: Found, now: int) -> None:
+    def _keep_limits(self, archive: Archive, step: Step, found: Found) -> None:
         for facts in found.facts.values():
             for window, reading in limits.readings(facts.get("limits")).items():
-                limits.keep(archive, step, self.name, self._account, window, reading, "rollout", now)
+                limits.keep(archive, step, self.name, self._account, window, reading, "rollout")
 
     def _report(self, changed: int, state: str = OK) -> Report:
         files = self._files or {}

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from local_agent.archive import Archive, Step
 from local_agent.readers import handover, tracker_known
+from local_agent.readers.accounts import ONE
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_dialects import Contents, Unreadable
 from local_agent.readers.tracker_file import Scan, TrackerFile
 from local_agent.readers.tracker_known import BLOCK, SESSION, Known, Verdict
 from local_agent.readers.tracker_rows import (
     ALIVE_MS,
-    NO_ID,
-    NO_TIME,
     Block,
     Session,
     block_of,
@@ -47,11 +46,13 @@ class Understood:
 
 
 class TrackerReader:
-    """Reads one tracker database; *zone* is what its local times mean (None: this machine's zone)."""
+    """Reads one tracker database; *zone* is what its local times mean (None: this machine's zone), *account* whose sessions it tracks."""
 
-    def __init__(self, path: Path, *, zone: tzinfo | None = None, name: str = "tracker", file: TrackerFile | None = None) -> None:
+    def __init__(
+        self, path: Path, *, zone: tzinfo | None = None, name: str = "tracker", account: str = ONE, file: TrackerFile | None = None
+    ) -> None:
         self.name, self.path = name, path
-        self._zone = zone
+        self._zone, self._account = zone, account
         self._file = file or TrackerFile(path)
         self._prepared = False
         self._detail = ""
@@ -94,7 +95,7 @@ class TrackerReader:
         return Report(changed, state, detail, *self._tally)
 
     def _take(self, archive: Archive, scan: Scan, now: int) -> int:
-        understood = understand(scan.contents, self._zone)
+        understood = understand(scan.contents, self._zone, self._account)
         path = str(self.path)
         with archive.step(self.name) as step:
             verdict = tracker_known.recognise(step.sql, archive.source, path, scan, understood.starts())
@@ -119,13 +120,13 @@ class TrackerReader:
         return len(stale)
 
 
-def understand(contents: Contents, zone: tzinfo | None) -> Understood:
+def understand(contents: Contents, zone: tzinfo | None, account: str) -> Understood:
     """Every row as a right reader takes it; of two rows with one id the one in the newer table counts."""
     sessions: dict[str, Session] = {}
     blocks: dict[str, Block] = {}
-    skipped: Counter[str] = Counter({NO_ID: 0, NO_TIME: 0})
+    skipped: Counter[str] = Counter()
     for table, values in contents.sessions:
-        session = session_of(values, table, zone)
+        session = session_of(values, table, zone, account)
         if isinstance(session, Session):
             sessions[session.id] = session
         else:

@@ -73,7 +73,7 @@ def qualified(tracker: str, id: str) -> str:
     return f"{tracker}:{id if len(id) <= 100 else sha256(id.encode()).hexdigest()}"
 
 
-def session_of(row: Values, table: Table, zone: tzinfo | None) -> Session | str:
+def session_of(row: Values, table: Table, zone: tzinfo | None, account: str) -> Session | str:
     """The session that *row* declares, or why it is skipped (NO_ID, NO_TIME)."""
     shown = untidy.text(row.get("id"), 4096)
     times = _times(row, table, zone)
@@ -97,6 +97,7 @@ def session_of(row: Values, table: Table, zone: tzinfo | None) -> Session | str:
         "estimated_tokens": _tokens(row),
         "conversation_id": untidy.text(row.get("conversation_id"), 128),
         "project": untidy.last_part(row.get("project_path")) or untidy.last_part(metadata.get("project")),
+        "account": account,
         "metadata": metadata,
         "provenance": "declared",
         "columns": _columns(row, NAMED, times),

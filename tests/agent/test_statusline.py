@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import Misconfigured
+from ledger.prices import PriceBook
 from ledger.record import Ref
+from ledger.view import Views
 from local_agent import statusline
 from local_agent import statusline_setup as setup
 from local_agent.archive import LOCAL, Archive
@@ -115,8 +117,18 @@ def test_windows_are_kept_by_account(archive, tmp_path):
 def test_a_window_is_gone_after_its_reset(archive, tmp_path):
     statusline.run(said(), str(tmp_path), NOW)
     poll(archive, tmp_path)
-    poll(archive, tmp_path, SOON * 1000)
-    assert limit(archive) is None
+    for now, expected in ((SOON * 1000 - 1, 1), (SOON * 1000, 0)):
+        view = Views(archive.store, PriceBook.load(), lambda now=now: now).view(LOCAL)
+        assert len(view.limits()) == expected
+
+
+def test_the_resets_of_earlier_windows_are_remembered(archive, tmp_path):
+    for n, used in enumerate((30, 60, 5)):
+        later = NOW + (6 * HOUR if used == 5 else n * 1000)
+        statusline.run(said(used, SOON + n + (5 * 3600 if used == 5 else 0)), str(tmp_path), later)
+        poll(archive, tmp_path)
+    assert limit(archive)["used_percent"] == 5
+    assert limit(archive)["earlier"] == [(SOON + 1) * 1000]
 
 
 def test_looking_again_changes_nothing(archive, tmp_path):

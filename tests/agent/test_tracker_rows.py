@@ -20,7 +20,7 @@ HOUR = 3600 * 1000
 
 
 def read(**changes: object) -> rows.Session | str:
-    return rows.session_of(a_row(1, **changes), TABLE, BERLIN)
+    return rows.session_of(a_row(1, **changes), TABLE, BERLIN, "default")
 
 
 def facts(**changes: object) -> dict:
@@ -126,7 +126,7 @@ def test_several_models_are_not_guessed_apart():
 def test_no_row_however_damaged_raises_or_leaves_the_bounds(seed):
     rng = random.Random(seed)
     damaged = {name: anything(rng) for name in SESSION_COLUMNS}
-    found = rows.session_of(damaged, TABLE, BERLIN)
+    found = rows.session_of(damaged, TABLE, BERLIN, "default")
     if isinstance(found, rows.Session):
         assert 0 < len(rows.key_of("0123abcd", found.id)) <= 128
         assert found.id.isprintable()
