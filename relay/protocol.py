@@ -156,7 +156,7 @@ def taken(base: Head, signed: Signed, changes: Changes, terms: Terms) -> Head:
         last_timestamp=max(base.last_timestamp, signed.at), last_seen=max(base.last_seen, signed.now),
         agent=_report(base, message),
     )  # fmt: skip
-    if changes.rows or changes.gone:
+    if changes.rows or changes.gone or message.seq == 1:
         head = _noted(head, changed=signed.now)
     if message.seq == 1:
         head = _noted(head, leases=[*_recent_takeovers(head, signed.now), [_boot(message), signed.now]][-6:])
