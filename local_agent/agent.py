@@ -45,7 +45,7 @@ class Agent:
         self._stop, self._look = threading.Event(), threading.Event()
         self._notifier = Notifier(settings.notify)
         self.archive = Archive(settings.archive, source=identity.source, clock=clock)
-        self.eyes = Eyes(self.archive, build_readers(settings), machine_of(settings), clock)
+        self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
         self._report = Report(settings, self.archive, self.eyes)
         self.courier = self._courier(identity)
         self.live = self._serving()

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from ledger.prices import PriceBook
 from ledger.record import to_hex
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome
@@ -36,7 +37,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def _alone(settings: Settings, identity: Identity) -> dict[str, Any]:
     archive = Archive(settings.archive, source=identity.source, clock=now_ms)
     try:
-        eyes = Eyes(archive, build_readers(settings), machine_of(settings))
+        eyes = Eyes(archive, build_readers(settings, book=PriceBook.load()), machine_of(settings))
         while eyes.look(whole=True):
             pass
         report = Report(settings, archive, eyes)
