@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.kept import Answer, Headers, Kept, prepared
@@ -33,26 +32,6 @@ BIGGEST_HEAD = 32 * 1024
 HEAD_S = 20.0
 """A caller has this long to finish its request line and headers."""
 log = logging.getLogger("shell")
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request as handlers see it. *headers* has lower-case names; *note* is filled in for the access log."""
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    client: str
-    note: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def arguments(self) -> dict[str, str]:
-        return dict(parse_qsl(self.query, keep_blank_values=True, max_num_fields=50)) if self.query.count("&") < 50 else {}
 
 
 Admit = Callable[[Asked], Admission]

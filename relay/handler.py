@@ -1,0 +1,44 @@
+"""Lambda's way in for HTTP and for the schedule. Everything is made once, while an instance starts.
+
+Sockets have a function of their own (relay/live/handler.py): their events have no path, so they must never reach Flask.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import serverless_wsgi
+
+from ledger.asked import now_ms
+from ledger.stores import open_store
+from relay.app import Relay, create_app
+from relay.live.connections import Connections
+from relay.live.fanout import FanOut
+from relay.live.gateway import Gateway, revealed
+from relay.settings import read
+
+settings = read()
+settings = replace(settings, secrets=revealed(settings.secrets), shared=revealed(settings.shared))
+store = open_store(settings.store, keep_days=settings.retention_days)
+relay = Relay(settings, store)
+relay.on_change = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway), relay.door.still, store, now_ms).changed
+app = create_app(relay)
+log = logging.getLogger("relay")
+log.setLevel(logging.INFO)
+
+
+def http(event: dict[str, Any], context: object) -> Mapping[str, Any]:
+    if "connectionId" in event["requestContext"]:
+        return {"statusCode": 400}
+    return serverless_wsgi.handle_request(app, event, context)  # type: ignore[no-any-return]
+
+
+def upkeep(event: Mapping[str, Any], context: object) -> str:
+    """One round. A step that failed makes the function fail, so that the alarm says so."""
+    done = relay.upkeep.round()
+    log.info("%s", done)
+    if done.trouble:
+        raise RuntimeError(done.trouble)
+    return str(done)
