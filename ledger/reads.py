@@ -1,0 +1,213 @@
+"""Every question the read API answers, as pure handlers: who asks, what, and bytes back.
+
+Flask, the shell's own routes and the function's handler all call Reads.answer, so that they cannot differ.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from marshmallow import Schema
+
+from ledger import answers, schemas
+from ledger.docs import page as docs_page
+from ledger.errors import Problem
+from ledger.export import export
+from ledger.openapi import Route, document
+from ledger.times import iso
+from ledger.view import View, Views
+
+_encode = msgspec.json.Encoder().encode
+READERS = frozenset({"read", "admin", "local"})
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks: the tenant, with what scope; *allow* are the only paths it may read (None: all)."""
+
+    tenant: str
+    scope: str
+    allow: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Which home of the ledger this is, and what only it knows.
+
+    *status* and *config* give members that are laid over the answers of /status and /dashboard-config.
+    """
+
+    role: str
+    version: str
+    url: str | None = None
+    tz_default: str | None = None
+    sample: bool = False
+    status: Callable[[], Mapping[str, Any]] | None = None
+    config: Callable[[], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """*stream* instead of *body* for what is too long to hold."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    stream: Iterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question, as the handlers see it."""
+
+    view: View
+    args: Mapping[str, Any]
+    home: Home
+    now: int
+    id: str = ""
+
+    @property
+    def tz(self) -> str:
+        return self.view.zone_name(self.args.get("tz") or self.home.tz_default)
+
+
+Handler = Callable[[Asked], Any]
+ROUTES: dict[str, tuple[Route, Handler]] = {
+    route.path: (route, handler)
+    for route, handler in (
+        (Route("/status", "Is it running, and since when was nothing heard", schemas.Asked, schemas.StatusAnswer), answers.status),
+        (Route("/sessions/active", "Sessions that are active now", schemas.Asked, schemas.SessionAnswer, many=True), answers.active),
+        (Route("/sessions/recent", "The sessions that began last", schemas.AskedRecent, schemas.SessionAnswer, many=True), answers.recent),
+        (Route("/sessions", "Find sessions, page by page", schemas.AskedSessions, schemas.SessionPage), answers.sessions),
+        (Route("/sessions/{id}", "One session with its usage", schemas.Asked, schemas.SessionDetail), answers.one_session),
+        (Route("/sessions/{id}/cost", "What a session cost, line by line", schemas.Asked, schemas.CostAnswer), answers.cost),
+        (Route("/analytics/current", "Today, this week and the open block", schemas.Asked, schemas.AnalyticsAnswer), answers.analytics),
+        (Route("/five-hour-blocks", "Five-hour blocks, the newest first", schemas.AskedBlocks, schemas.BlockAnswer, many=True), answers.blocks),
+        (Route("/limits", "Official limits that hold now", schemas.Asked, schemas.LimitAnswer, many=True), answers.limits),
+        (Route("/machines", "Machines, and whether they are heard", schemas.Asked, schemas.MachineAnswer, many=True), answers.machines),
+        (Route("/dashboard-config", "Settings for a page", schemas.Asked, schemas.ConfigAnswer), answers.config),
+        (Route("/v1/feed", "What changed after a cursor", schemas.AskedFeed, schemas.FeedAnswer), answers.feed),
+        (Route("/v1/ping", "Which home this is; needs no key", schemas.Asked, schemas.PingAnswer, is_open=True), answers.ping),
+    )
+}
+EXPORT = Route("/export", "Everything as CSV, JSON lines or JSON", schemas.AskedExport, None)
+OPENAPI = Route("/openapi.json", "This description", schemas.Asked, None, is_open=True)
+DOCS = Route("/docs", "This description for people", schemas.Asked, None, is_open=True)
+ALL = [route for route, _ in ROUTES.values()] + [EXPORT, OPENAPI, DOCS]
+_SCHEMAS: dict[type[Schema], Schema] = {route.asked: route.asked() for route in ALL}
+
+
+class Reads:
+    """The read API of one home. Safe to share between threads."""
+
+    def __init__(self, views: Views, *, home: Home, clock: Callable[[], int]) -> None:
+        self._views, self.home, self._clock = views, home, clock
+        self._document = _encode(document(ALL, home.version))
+        self._docs = docs_page(ALL, home.version)
+
+    def is_open(self, path: str) -> bool:
+        """Is this path answered without a key?"""
+        return _clean(path) in ("/v1/ping", "/openapi.json", "/docs")
+
+    def answer(self, access: Access | None, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        """The answer to a GET or HEAD; *path* is decoded and without the mount's prefix. Never raises a Problem: it becomes the answer.
+
+        *access* is None for a caller who has shown no key: only open paths answer then.
+        """
+        try:
+            found = self._answer(access, method, _clean(path), query)
+        except Problem as problem:
+            return refusal(problem)
+        given = {name.lower(): value for name, value in headers.items()}
+        etag = found.headers.get("etag")
+        if etag and matches(given.get("if-none-match", ""), etag):
+            kept = {name: value for name, value in found.headers.items() if name in ("etag", "cache-control", "vary")}
+            return Answer(304, kept)
+        if method == "HEAD":
+            return replace(found, body=b"", stream=None, headers={**found.headers, "content-length": str(len(found.body))})
+        return found
+
+    def _answer(self, access: Access | None, method: str, path: str, query: Mapping[str, str]) -> Answer:
+        if method not in ("GET", "HEAD"):
+            raise Problem(405, "method-not-allowed", "only GET is answered here", headers={"allow": "GET, HEAD, OPTIONS"})
+        if path == "/openapi.json":
+            return _ok(self._document, "public, max-age=300")
+        if path == "/docs":
+            return _ok(self._docs.body, "public, max-age=300", {"content-type": "text/html; charset=utf-8", "content-security-policy": self._docs.csp})
+        if path == EXPORT.path:
+            args = schemas.load(_SCHEMAS[EXPORT.asked], query)
+            return self._export(self._allowed(access, path), args)
+        name, id = _match(path)
+        route, handler = ROUTES[name]
+        if route.is_open:
+            return self._ping(access)
+        view = self._views.view(self._allowed(access, path).tenant)
+        args = schemas.load(_SCHEMAS[route.asked], query)
+        asked = Asked(view, args, self.home, self._clock(), id)
+        with view.lock:
+            value = handler(asked)
+            if name == "/v1/feed":
+                return _feed(value)
+        return _ok(_encode(value))
+
+    def _ping(self, access: Access | None) -> Answer:
+        value = {"home": self.home.role, "version": self.home.version, "server_time": iso(self._clock()), "url": self.home.url, "sample": self.home.sample}
+        if access is not None:
+            value["tenant"] = access.tenant
+        return Answer(200, {"content-type": JSON, "cache-control": "no-store"}, _encode(value))
+
+    def _allowed(self, access: Access | None, path: str) -> Access:
+        if access is None:
+            raise Problem(401, "unknown-key", "a read key is needed: send Authorization: Bearer sr_read_…", headers={"www-authenticate": "Bearer"})
+        if access.scope not in READERS or (access.allow is not None and path not in access.allow):
+            raise Problem(403, "scope", "this key may not read this: make one with --scope read")
+        return access
+
+    def _export(self, access: Access, args: Mapping[str, Any]) -> Answer:
+        made = export(self._views.view(access.tenant), args["kind"], args["format"], args.get("since"), args.get("until"))
+        headers = {"content-type": made.content_type, "content-disposition": f'attachment; filename="{made.name}"', "cache-control": "private, no-cache"}
+        return Answer(200, headers, stream=made.chunks)
+
+
+def _clean(path: str) -> str:
+    return "/" + path.strip("/")
+
+
+def _match(path: str) -> tuple[str, str]:
+    """The route's path and the id in it. Raises Problem for a path that is not ours."""
+    if path in ROUTES and "{" not in path:
+        return path, ""
+    if path.startswith("/sessions/"):
+        id = path.removeprefix("/sessions/")
+        if id.endswith("/cost") and id != "/cost":
+            return "/sessions/{id}/cost", id.removesuffix("/cost")
+        return "/sessions/{id}", id
+    raise Problem(404, "not-found", "there is nothing at this path: see /docs")
+
+
+def _ok(body: bytes, cache: str = "private, no-cache", more: Mapping[str, str] | None = None) -> Answer:
+    return Answer(200, {"content-type": JSON, "etag": etag_of(body), "cache-control": cache, **(more or {})}, body)
+
+
+def _feed(value: dict[str, Any]) -> Answer:
+    """Two feeds that differ in the time alone are the same feed."""
+    same = _encode({name: part for name, part in value.items() if name != "server_time"})
+    answer = _ok(_encode(value))
+    return replace(answer, headers={**answer.headers, "etag": etag_of(same)})
+
+
+def etag_of(body: bytes) -> str:
+    return f'"{sha256(body).hexdigest()[:24]}"'
+
+
+def matches(given: str, etag: str) -> bool:
+    """If-None-Match, by the weak comparison of RFC 9110."""
+    return any(one.strip().removeprefix("W/") in (etag, "*") for one in given.split(",")) if given else False
+
+
+def refusal(problem: Problem) -> Answer:
+    return Answer(problem.status, {"content-type": "application/problem+json", "cache-control": "no-store", **problem.headers}, problem.document())

@@ -1,0 +1,331 @@
+"""What one tenant sees: the visible sessions of all its sources, each once, and their sums.
+
+A view reads on from where it got to, takes out of its sums what went and puts in what came. It is
+shared by threads and holds its lock while it advances or answers. What depends on the time alone (who is active,
+which machine is silent) is worked out when asked for.
+"""
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any
+
+from ledger import bodies
+from ledger.blocks import Blocks
+from ledger.fold import Addend, Days, Tally, addend
+from ledger.gather import Changed, Source
+from ledger.prices import PriceBook
+from ledger.record import Ref
+from ledger.session import Held, Names, Row, pack, unpack
+from ledger.store import Store
+from ledger.times import HOUR, MINUTE, is_zone, parse, zone
+
+if TYPE_CHECKING:
+    from ledger.search import Page, Query
+
+ACTIVE_MS = 5 * MINUTE
+SILENT_BEATS = 2.5
+ZONES = 6
+"""Zones whose days are kept up to date; the least used is forgotten."""
+DEFAULT = "default"
+"""The account of a tool that names none."""
+Account = tuple[str, str]
+
+
+class View:
+    """The visible records of one tenant. Made and advanced by Views alone."""
+
+    def __init__(self, tenant: str, store: Store, book: PriceBook, clock: Callable[[], int]) -> None:
+        self.tenant, self.store, self.book, self.clock = tenant, store, book, clock
+        self.lock = RLock()
+        self.revision = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Know nothing."""
+        self.names = Names()
+        self.sources: dict[str, Source] = {}
+        self.winners: dict[str, Held] = {}
+        self.tally = Tally()
+        self.order: list[tuple[int, str]] = []
+        """(last activity, key) of every session, oldest first."""
+        self.kept: dict[object, tuple[object, Any]] = {}
+        """Parts of answers, by name, with what they were worked out for."""
+        self._open: set[str] = set()
+        self._zones: OrderedDict[str, Days] = OrderedDict()
+        self._accounts: dict[Account, Blocks] = {}
+        self._days: dict[tuple[str, Ref], Addend] = {}
+        self._deriving: dict[str, bool] = {}
+
+    # -- reading on
+
+    def advance(self) -> None:
+        """Read what the store has beyond what is known. Raises what the store raises; then read again."""
+        with self.lock:
+            heads = {head.source: head for head in self.store.heads(self.tenant)}
+            for name in [name for name in self.sources if name not in heads]:
+                self._forget(name)
+            for name, head in heads.items():
+                source = self.sources.get(name)
+                if source is None:
+                    source = self.sources[name] = Source(name, self.names, self.book)
+                try:
+                    changed = source.advance(self.store, self.tenant, head)
+                except BaseException:
+                    if source.torn:
+                        self._clear()
+                    raise
+                if changed:
+                    self._take(name, changed)
+
+    def _forget(self, name: str) -> None:
+        gone = self.sources.pop(name)
+        kinds = {ref.kind for ref in gone.others} | {"stub"}
+        self._take(name, Changed(set(gone.sessions), kinds))
+        self._deriving.pop(name, None)
+
+    def _take(self, name: str, changed: Changed) -> None:
+        self.revision += 1
+        if "block" in changed.kinds or name not in self._deriving:
+            self._decide_deriving(name)
+        many = len(changed.sessions) > 500 + len(self.order) // 20
+        for key in changed.sessions:
+            self._replace(key, self._best(key), many)
+        if many:
+            self.order = sorted((held.last, key) for key, held in self.winners.items())
+        if "day" in changed.kinds:
+            self._take_days(name)
+        if "limit" in changed.kinds:
+            self._anchor()
+
+    def _best(self, key: str) -> Held | None:
+        """The same session seen from two sources is shown once: as the source has it that read further."""
+        found = [held for source in self.sources.values() if (held := source.sessions.get(key)) is not None]
+        return max(found, key=lambda held: (held.last, held.tokens, held.source)) if found else None
+
+    def _replace(self, key: str, new: Held | None, many: bool = False) -> None:
+        old = self.winners.get(key)
+        if old is new:
+            return
+        if old is not None:
+            self._change(old, -1, many)
+        if new is None:
+            del self.winners[key]
+        else:
+            self.winners[key] = new
+            self._change(new, 1, many)
+
+    def _change(self, held: Held, sign: int, many: bool) -> None:
+        item = addend(held)
+        self._sum(item, sign)
+        if self._derives(held):
+            self.blocks(account_of(held)).change(held.key, item.rows, came=sign > 0)
+        if sign > 0 and held.open:
+            self._open.add(held.key)
+        elif sign < 0:
+            self._open.discard(held.key)
+        if many:
+            return
+        place = (held.last, held.key)
+        if sign > 0:
+            insort(self.order, place)
+        else:
+            del self.order[bisect_left(self.order, place)]
+
+    def _sum(self, item: Addend, sign: int) -> None:
+        self.tally.change(item, self.names, sign)
+        for days in self._zones.values():
+            days.change(item, self.names, sign)
+
+    def _take_days(self, name: str) -> None:
+        source = self.sources.get(name)
+        fresh = {(name, ref): value for ref, value in (source.of_kind("day") if source else []) if isinstance(value, bodies.Day)}
+        for key in [key for key in self._days if key[0] == name]:
+            self._sum(self._days.pop(key), -1)
+        for key, day in fresh.items():
+            item = self._days[key] = self._day_item(name, key[1], day)
+            self._sum(item, 1)
+
+    def _day_item(self, name: str, ref: Ref, day: bodies.Day) -> Addend:
+        try:
+            at = parse(day.date) + 12 * HOUR
+        except ValueError:
+            at = 0
+        rows: list[bodies.UsageRow] = [(at, at, at, model, price_class, *rest) for _, model, price_class, _, *rest in day.rows]  # type: ignore[misc]
+        return Addend(
+            f"day/{name}/{ref.id}", unpack(pack(rows, self.names, self.book)), "", None, name, is_session=False, day=day.date,
+            projects=tuple(row[3] for row in day.rows), types=tuple(row[0] for row in day.rows),
+        )  # fmt: skip
+
+    # -- blocks
+
+    def _derives(self, held: Held) -> bool:
+        """Does this session's use open blocks? A tracker's totals have no times, and it declares its blocks itself."""
+        return not held.declared or self._deriving.get(held.source, True)
+
+    def _decide_deriving(self, name: str) -> None:
+        source = self.sources.get(name)
+        derives = not (source and source.of_kind("block"))
+        if self._deriving.get(name, derives) != derives:
+            for held in self.winners.values():
+                if held.source == name and held.declared:
+                    self.blocks(account_of(held)).change(held.key, held.rows(), came=derives)
+        self._deriving[name] = derives
+
+    def blocks(self, account: Account) -> Blocks:
+        """The blocks of one account of one tool."""
+        found = self._accounts.get(account)
+        if found is None:
+            found = self._accounts[account] = Blocks(self._rows_of)
+        return found
+
+    def accounts(self) -> list[tuple[Account, Blocks]]:
+        return [(account, blocks) for account, blocks in self._accounts.items() if not blocks.empty]
+
+    def _rows_of(self, key: str) -> Sequence[Row]:
+        held = self.winners.get(key)
+        return held.rows() if held else ()
+
+    def _anchor(self) -> None:
+        """Tell the blocks of each account which resets its tool reported."""
+        resets: dict[Account, set[int]] = {account: set() for account in self._accounts}
+        for _, limit in self.limits(expired=True):
+            if limit.window == "five_hour":
+                account = self.account_for(limit)
+                resets.setdefault(account, set()).update(limit.earlier)
+                if limit.resets_at is not None:
+                    resets[account].add(limit.resets_at)
+        for account, found in resets.items():
+            self.blocks(account).anchor(found)
+
+    def account_for(self, limit: bodies.Limit) -> Account:
+        return family(limit.tool), limit.account or DEFAULT
+
+    def limits(self, *, expired: bool = False) -> list[tuple[Ref, bodies.Limit]]:
+        """The newest reading of each window; those past their reset are gone, unless *expired* are wanted too."""
+        now, newest = self.clock(), dict[Ref, bodies.Limit]()
+        for source in self.sources.values():
+            for ref, limit in source.of_kind("limit"):
+                assert isinstance(limit, bodies.Limit)
+                same = Ref("limit", f"{limit.tool}/{limit.account}/{limit.window}")
+                if same not in newest or newest[same].observed_at < limit.observed_at:
+                    newest[same] = limit
+                if expired and newest[same] is not limit:
+                    newest[Ref("limit", f"{source.name}/{ref.id}")] = limit
+        found = sorted(newest.items(), key=lambda pair: pair[0])
+        return [(ref, limit) for ref, limit in found if expired or limit.resets_at is None or limit.resets_at > now]
+
+    # -- what depends on the time
+
+    def is_fresh(self, source: str, now: int) -> bool:
+        known = self.sources.get(source)
+        return known is not None and now < known.head.last_seen + SILENT_BEATS * known.head.beat_s * 1000
+
+    def is_active(self, held: Held, now: int) -> bool:
+        return (held.open or held.last > now - ACTIVE_MS) and self.is_fresh(held.source, now)
+
+    def active(self, now: int) -> list[Held]:
+        """Active sessions, newest activity first."""
+        recent = {key for _, key in self.order[bisect_left(self.order, (now - ACTIVE_MS + 1, "")) :]}
+        found = [self.winners[key] for key in recent | self._open]
+        return sorted((held for held in found if self.is_active(held, now)), key=lambda held: (-held.last, held.key))
+
+    def newest(self) -> Iterator[Held]:
+        """All sessions, newest activity first."""
+        return (self.winners[key] for _, key in reversed(self.order))
+
+    def machine(self, source: str) -> bodies.Machine | None:
+        known = self.sources.get(source)
+        found = known.of_kind("machine") if known else []
+        return found[0][1] if found else None  # type: ignore[return-value]
+
+    # -- the days of a zone
+
+    def days(self, tz: str) -> Days:
+        """The days of a zone, kept up to date from now on."""
+        found = self._zones.get(tz)
+        if found is None:
+            found = self._zones[tz] = Days(zone(tz))
+            for held in self.winners.values():
+                found.change(addend(held), self.names, 1)
+            for item in self._days.values():
+                found.change(item, self.names, 1)
+            while len(self._zones) > ZONES:
+                self._zones.popitem(last=False)
+        self._zones.move_to_end(tz)
+        return found
+
+    def zone_name(self, asked: str | None) -> str:
+        """The viewer's zone, else that of the machine that was heard last, else UTC."""
+        if asked and is_zone(asked):
+            return asked
+        for source in sorted(self.sources.values(), key=lambda source: -source.head.last_seen):
+            machine = self.machine(source.name)
+            if machine and machine.tz and is_zone(machine.tz):
+                return machine.tz
+        return "UTC"
+
+    # -- answers; each is a module of its own
+
+    @property
+    def version(self) -> str:
+        """Changes when anything that is shown may have: a record, or the minute."""
+        return f"{self.revision}.{self.clock() // MINUTE}"
+
+    def sessions(self, query: Query) -> Page:
+        from ledger.search import search
+
+        with self.lock:
+            return search(self, query)
+
+    def session(self, id: str) -> Held | None:
+        """By its key, else the newest one whose shown id it is."""
+        with self.lock:
+            found = self.winners.get(id)
+            if found is None:
+                found = next((held for held in self.newest() if held.key.endswith(id) and held.body().id == id), None)
+            return found
+
+    def summary(self, tz: str | None = None) -> dict[str, Any]:
+        from ledger.summary import summary
+
+        with self.lock:
+            return summary(self, self.zone_name(tz))
+
+    def feed(self, cursor: str | None = None, tz: str | None = None, sessions: int = 200) -> dict[str, Any]:
+        from ledger.feed import feed
+
+        with self.lock:
+            return feed(self, cursor, tz, sessions)
+
+
+def family(tool: str) -> str:
+    """Tools that share an account's limits count together."""
+    return "claude" if tool.startswith("claude") else tool
+
+
+def account_of(held: Held) -> Account:
+    return family(held.session_type), held.account or DEFAULT
+
+
+class Views:
+    """The views of all tenants: made when first asked for, the least used forgotten."""
+
+    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200) -> None:
+        self._store, self._book, self._clock, self._most = store, book, clock, most
+        self._views: OrderedDict[str, View] = OrderedDict()
+        self._lock = Lock()
+
+    def view(self, tenant: str) -> View:
+        """The tenant's view, read on to what the store has now."""
+        with self._lock:
+            view = self._views.get(tenant)
+            if view is None:
+                view = self._views[tenant] = View(tenant, self._store, self._book, self._clock)
+            self._views.move_to_end(tenant)
+            while len(self._views) > self._most:
+                self._views.popitem(last=False)
+        view.advance()
+        return view
