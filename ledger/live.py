@@ -293,7 +293,7 @@ class Live:
         viewer.subscribed, viewer.turn = False, viewer.turn + 1
         viewer.tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
         viewer.sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
-        since = cursor if isinstance(cursor, str) and len(cursor) <= 8192 else None
+        since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
         turn, version = viewer.turn, self.version(viewer.tenant)
         feed = await self._in_pool(lambda: self._feed(viewer.tenant, since, viewer.tz, viewer.sessions))
         if viewer.turn != turn or viewer.gone.is_set():

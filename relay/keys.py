@@ -35,6 +35,8 @@ class Found:
     scope: str
     secrets: list[bytes]
     id: str
+    expires: int = 0
+    """Milliseconds; 0 never."""
 
     def __repr__(self) -> str:
         return f"Found({self.tenant!r}, {self.source!r}, {self.scope!r})"
@@ -79,7 +81,7 @@ class KeyRing:
         """The key of that id, for whoever proves by a signature to hold it. Raises Problem 401."""
         claims = _claims(key_id)
         self._must_be_in_force(key_id, claims, now)
-        return Found(claims.tenant, claims.source, claims.scope, [*self._secrets(key_id)], key_id)
+        return Found(claims.tenant, claims.source, claims.scope, [*self._secrets(key_id)], key_id, claims.expires * 1000)
 
     def open(self, text: str, now: int) -> Found:
         """The key that *text* is, secret and all. Raises Problem 401."""
@@ -91,7 +93,7 @@ class KeyRing:
         if not sum(hmac.compare_digest(key.secret, secret) for secret in self._secrets(key.id)):
             raise Problem(401, "unknown-key", "this relay did not make this key: create one with `python -m relay keys create`")
         self._must_be_in_force(key.id, key.claims, now)
-        return Found(key.claims.tenant, key.claims.source, key.scope, [key.secret], key.id)
+        return Found(key.claims.tenant, key.claims.source, key.scope, [key.secret], key.id, key.claims.expires * 1000)
 
     def revoke(self, id: str) -> None:
         """From now on (elsewhere within 60 s) the key opens nothing. Raises Misuse for what is no key's id."""

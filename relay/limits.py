@@ -49,6 +49,10 @@ class Buckets:
             headers={"Retry-After": str(wait), "RateLimit": f'"default";r=0;t={wait}'},
         )  # fmt: skip
 
+    def is_empty(self, name: str, now_ms: int) -> bool:
+        level, at = self._kept.get(name, (self.rate.burst, now_ms))
+        return level + max(0.0, now_ms - at) * self.rate.per_second / 1000 < 1
+
     def _make_room(self, now_ms: int) -> None:
         rate = self.rate
         full = [name for name, (level, at) in self._kept.items() if level + (now_ms - at) * rate.per_second / 1000 >= rate.burst]
@@ -68,8 +72,10 @@ class Limits:
     refused: Buckets
 
     @classmethod
-    def usual(cls) -> Limits:
-        return cls(Buckets(Rate(600, 200)), Buckets(Rate(240, 40)), Buckets(Rate(60, 1)))
+    def usual(cls, per_second: float = 200) -> Limits:
+        """*per_second* requests of one address for ever; a key has a fifth of that."""
+        key = max(1.0, per_second / 5)
+        return cls(Buckets(Rate(per_second * 3, per_second)), Buckets(Rate(key * 6, key)), Buckets(Rate(60, 1)))
 
 
 def address_of(peer: str | None) -> str:

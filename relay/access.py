@@ -1,0 +1,158 @@
+"""Who is calling, and what that allows.
+
+Reads need a read or admin key, as `Authorization: Bearer …` or `X-API-Key: …`. The earlier system's shared key opens the
+reads of its own tenant too; where none is set, that door does not exist. A tenant comes from a key, never from a request.
+"""
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from ledger.reads import Access
+
+from ledger.errors import Problem
+from relay.keys import TOUCH_MS, Found, KeyRing
+from relay.limits import Limits
+
+BELIEVED_MS = 10_000
+"""How long a key that was opened is not opened again. With the ring's own delay this stays under a minute."""
+SHARED = "shared"
+_REMEMBERED = 4096
+_ASK = {"WWW-Authenticate": 'Bearer realm="session relay"'}
+audit = logging.getLogger("audit")
+
+
+@dataclass(slots=True)
+class Entered:
+    """Somebody who was let in. *quota* are headers that say how much more they may ask."""
+
+    access: Access
+    key_id: str
+    expires: int
+    until: int
+    quota: dict[str, str] = field(default_factory=dict)
+
+
+class Door:
+    """*shared* are the earlier system's keys, of *tenant*."""
+
+    def __init__(self, ring: KeyRing, limits: Limits, *, tenant: str, shared: Sequence[bytes], clock: Callable[[], int]) -> None:
+        self._ring, self._limits, self._tenant, self._shared, self._clock = ring, limits, tenant, shared, clock
+        self._believed: dict[bytes, Entered] = {}
+        self._touched: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, headers: Mapping[str, str], address: str, *, scopes: Sequence[str] = ("read", "admin")) -> Entered:
+        """Who calls. *headers* has lower-case names. Raises Problem 401, 403 or 429."""
+        token, now = _token(headers), self._clock()
+        if not token:
+            raise Problem(401, "unknown-key", "send a read key: -H 'Authorization: Bearer sr_read_…'", headers=_ASK)
+        found = self._recall(token, now) or self._open(token, address, now)
+        if found.access.scope not in scopes:
+            raise Problem(403, "scope", f"a {found.access.scope} key does not open this: use a {scopes[0]} key")
+        quota = self._limits.key.take(found.key_id or SHARED, now)
+        return Entered(found.access, found.key_id, found.expires, found.until, quota)
+
+    def known(self, headers: Mapping[str, str], address: str) -> Entered | None:
+        """The same without ever asking the store: None where the store would have to be asked. Raises Problem 429."""
+        token, now = _token(headers), self._clock()
+        found = self._recall(token, now) if token else None
+        if found is None or found.access.scope not in ("read", "admin"):
+            return None
+        self._limits.address.take(address, now)
+        return Entered(found.access, found.key_id, found.expires, found.until, self._limits.key.take(found.key_id or SHARED, now))
+
+    def posts(self, headers: Mapping[str, str], address: str) -> str:
+        """The tenant whose old client posts. Raises Problem 401 or 429."""
+        token = _token(headers)
+        if not token or not self._is_shared(token, address, self._clock()):
+            self._limits.refused.take(address, self._clock())
+            audit.info("refused: post", extra={"address": address})
+            reason = "wrong X-API-Key" if self._shared else "this relay takes no such posts: set API_SECRET where it runs, or use a push key and the agent"
+            raise Problem(401, "unknown-key", reason)
+        return self._tenant
+
+    def take_address(self, address: str) -> dict[str, str]:
+        """Count a request of *address*; the headers that say how many are left. Raises Problem 429."""
+        return self._limits.address.take(address, self._clock())
+
+    def still(self, key_id: str, until: int = 0) -> bool:
+        """Whether a live viewer who came with that key may stay. Raises what the store raises."""
+        now = self._clock()
+        if not key_id:
+            return bool(self._shared)
+        try:
+            self._ring.find(key_id, now)
+        except Problem:
+            return False
+        return not until or now < until
+
+    def _recall(self, token: str, now: int) -> Entered | None:
+        found = self._believed.get(_name(token))
+        return found if found is not None and now < found.until else None
+
+    def _open(self, token: str, address: str, now: int) -> Entered:
+        if token.startswith("sr_"):
+            entered = self._by_key(token, address, now)
+        elif self._is_shared(token, address, now):
+            entered = Entered(Access(self._tenant, "read", None), "", 0, now + BELIEVED_MS)
+        else:
+            raise self._refused(Problem(401, "unknown-key", "this is no key of this relay"), address, now)
+        with self._lock:
+            if len(self._believed) >= _REMEMBERED:
+                self._believed.clear()
+            self._believed[_name(token)] = entered
+        return entered
+
+    def _by_key(self, token: str, address: str, now: int) -> Entered:
+        try:
+            found = self._ring.open(token, now)
+        except Problem as problem:
+            raise self._refused(problem, address, now) from None
+        self._note(found, address, now)
+        expires = found.expires
+        until = min(now + BELIEVED_MS, expires) if expires else now + BELIEVED_MS
+        return Entered(Access(found.tenant, found.scope, None), found.id, expires, until)
+
+    def _is_shared(self, token: str, address: str, now: int) -> bool:
+        """A shared key may be short enough to guess, so after too many wrong ones not even the right one opens."""
+        if not self._shared or self._limits.refused.is_empty(address, now):
+            return False
+        return bool(sum(hmac.compare_digest(token.encode("utf-8", "replace"), secret) for secret in self._shared))
+
+    def _refused(self, problem: Problem, address: str, now: int) -> Problem:
+        """The refusal, or 429 for whoever was refused too often."""
+        audit.info("refused: %s", problem.type, extra={"address": address})
+        try:
+            self._limits.refused.take(address, now)
+        except Problem as too_many:
+            return too_many
+        problem.headers.update(_ASK)
+        return problem
+
+    def _note(self, found: Found, address: str, now: int) -> None:
+        """One line in the audit log, and last use on the shelf, per key and quarter of an hour."""
+        if now - self._touched.get(found.id, -TOUCH_MS) < TOUCH_MS:
+            return
+        with self._lock:
+            if len(self._touched) >= _REMEMBERED:
+                self._touched.clear()
+            self._touched[found.id] = now
+        audit.info("key used", extra={"key": found.id[-12:], "scope": found.scope, "tenant": found.tenant, "address": address})
+        self._ring.touch(found.id, now)
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    """What the caller sent as a key; "" for nothing, or for something that cannot be one."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    token = given.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "").strip()
+    return token if len(token) <= 1024 else ""
+
+
+def _name(token: str) -> bytes:
+    """Tokens are remembered by hash: a dump of our memory should not be a list of keys."""
+    return sha256(token.encode("utf-8", "replace")).digest()

@@ -1,0 +1,91 @@
+"""The relay put together: which part is given which. Nothing is decided here."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+
+from ledger import __version__
+from ledger.api import read_api
+from ledger.asked import now_ms
+from ledger.prices import PriceBook
+from ledger.reads import Home, Reads
+from ledger.stores import Ledger
+from ledger.view import Views
+from relay.access import Door
+from relay.keys import KeyRing
+from relay.legacy import Posts
+from relay.limits import Limits
+from relay.live.tickets import Tickets
+from relay.origins import Origins
+from relay.protocol import Terms
+from relay.push import Push
+from relay.routes import LARGEST_POST, MOUNTS, OLD, add_routes, caller_of
+from relay.settings import TENANT, Settings
+from relay.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from ledger.live import Live
+    from relay.admission import Admissions
+    from relay.logs import AccessLog
+
+
+@dataclass
+class Relay:
+    """All parts of one relay. *on_change* hears which tenant has news; by default the viewers of this process do."""
+
+    settings: Settings
+    store: Ledger
+    clock: Callable[[], int] = now_ms
+    on_change: Callable[[str], object] | None = None
+    access_log: AccessLog | None = None
+    changes: int = 0
+    began: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        s, clock = self.settings, self.clock
+        self.began = clock()
+        self.limits = Limits.usual(s.rate)
+        self.ring = KeyRing(s.secrets, self.store, s.revoked, clock)
+        self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock)
+        self.views = Views(self.store, PriceBook.load(), clock)
+        self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed, terms=Terms(s.beat_s, keep_days=s.retention_days))
+        self.posts = Posts(self.store, clock, self.changed)
+        self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)
+        self.tickets = Tickets(self.store, clock)
+        self.origins = Origins(s.origins, s.url)
+        self.reads = Reads(self.views, home=Home("relay", __version__, s.url), clock=clock)
+
+    @cached_property
+    def live(self) -> Live:
+        """The viewers of this process; a function, which has none, never loads what they need."""
+        from ledger.live import Live
+
+        return Live(self.feed, clock=self.clock)
+
+    @cached_property
+    def admissions(self) -> Admissions:
+        from relay.admission import Admissions
+
+        return Admissions(self.door, self.tickets, self.origins)
+
+    def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> Mapping[str, Any]:
+        return self.views.view(tenant).feed(cursor, tz, sessions)
+
+    def changed(self, tenant: str) -> None:
+        self.changes += 1
+        (self.on_change or self.live.changed)(tenant)
+
+
+def create_app(relay: Relay) -> Flask:
+    """The Flask app: the same on our own server, in a function, and in tests."""
+    app = Flask("relay", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
+    for mount in MOUNTS:
+        app.register_blueprint(read_api(relay.reads, partial(caller_of, relay), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
+    add_routes(app, relay)
+    return app

@@ -1,0 +1,188 @@
+"""`python -m relay`: serve, make and revoke keys, one round of upkeep.
+
+Exit codes: 0 done, 1 it did not work (one line on stderr says why and what to do), 2 wrong use, 78 a configuration that must not start.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ledger.errors import LedgerError, Misconfigured, Misuse
+from relay import settings as settings_of
+from relay.settings import TENANT, Settings
+
+DONE, FAILED, WRONG_USE, MUST_NOT_START = 0, 1, 2, 78
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. No traceback ever reaches a person."""
+    try:
+        options = _parser().parse_args(argv)
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except Misuse as error:
+        return _told(error, WRONG_USE)
+    except Misconfigured as error:
+        return _told(error, MUST_NOT_START)
+    except LedgerError as error:
+        return _told(error, FAILED)
+    except BrokenPipeError:
+        # Whoever read our output had enough; Python would complain once more at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return DONE
+    except Exception as error:
+        return _told(f"this should not happen ({type(error).__name__}: {error}): please report it", FAILED)
+
+
+def _told(error: object, code: int) -> int:
+    print("relay: " + " ".join(str(error).split()), file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m relay", description="The public home of your sessions.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--store", metavar="URL", help="memory:, sqlite:///path, dynamodb://table or postgresql://… (RELAY_STORE)")
+    common.add_argument("--dev", action="store_true", help="on loopback only: make a secret and keep it in the data folder")
+    common.add_argument("--log-format", choices=("text", "json"), default="text")
+
+    serve = commands.add_parser("serve", parents=[common], help="take pushes, serve curl and pages")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_port, default=8787)
+    serve.set_defaults(run=_serve)
+
+    keys = commands.add_parser("keys", help="create, list and revoke keys").add_subparsers(required=True, metavar="ACTION")
+    create = keys.add_parser("create", parents=[common], help="print a new key, and only it")
+    create.add_argument("--scope", required=True, choices=("push", "read", "admin"))
+    create.add_argument("--tenant", default=TENANT, metavar="NAME", help=f"whose it is ({TENANT})")
+    create.add_argument("--source", metavar="NAME", help="the machine that pushes with it")
+    create.add_argument("--expires", type=_seconds, default=0, metavar="90d", help="for how long it is good; for ever without")
+    create.add_argument("--name", default="", help="what `keys list` calls it")
+    create.set_defaults(run=_create)
+    listed = keys.add_parser("list", parents=[common], help="the keys this relay made")
+    listed.add_argument("--json", action="store_true")
+    listed.set_defaults(run=_list)
+    revoke = keys.add_parser("revoke", parents=[common], help="end a key, within a minute")
+    revoke.add_argument("id", metavar="ID")
+    revoke.set_defaults(run=_revoke)
+
+    upkeep = commands.add_parser("upkeep", parents=[common], help="one round of upkeep")
+    upkeep.set_defaults(run=_upkeep)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) < 65536:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    if not found:
+        raise argparse.ArgumentTypeError("a time is a number and m, h, d or w, such as 90d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _settings(options: argparse.Namespace, **more: Any) -> Settings:
+    return settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from relay import logs, server
+
+    given = _settings(options, host=options.host, port=options.port)
+    logs.configure(given.log_format)
+    server.run(given)
+    return DONE
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Keys:
+    """The key ring of the store that the command names."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.settings = _settings(options)
+
+    def __enter__(self) -> Any:
+        from ledger.stores import open_store
+        from relay.keys import KeyRing
+
+        self.store = open_store(self.settings.store)
+        return KeyRing(self.settings.secrets, self.store, self.settings.revoked, _now)
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+
+def _create(options: argparse.Namespace) -> int:
+    if options.source and options.scope != "push":
+        raise Misuse(f"--source is for push keys: a {options.scope} key sees every source of its tenant")
+    source = (options.source or f"machine-{secrets.token_hex(3)}") if options.scope == "push" else ""
+    with _Keys(options) as ring:
+        expires = _now() // 1000 + options.expires if options.expires else 0
+        print(ring.issue(options.scope, options.tenant, source, expires, name=options.name))
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    with _Keys(options) as ring:
+        found = ring.list()
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+        return DONE
+    if not found:
+        print("no keys yet: python -m relay keys create --scope push --source NAME", file=sys.stderr)
+    for one in found:
+        used = time.strftime("%Y-%m-%d %H:%M", time.gmtime(one.last_use / 1000)) if one.last_use else "never used"
+        print(f"{one.state:9} {one.scope:6} {one.tenant}{f'/{one.source}' if one.source else ''}  {one.name}  {used}  {one.id}")
+    return DONE
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from ledger.keytext import BadKey, KeyText
+
+    id = options.id
+    if id.startswith("sr_"):
+        try:
+            id = KeyText.parse(id).id
+        except BadKey as reason:
+            raise Misuse(str(reason)) from None
+    if _settings(options).store.startswith("memory:"):
+        raise LedgerError(f"a memory store is another process's own: restart the relay with RELAY_REVOKED={id}")
+    with _Keys(options) as ring:
+        ring.revoke(id)
+    print("revoked: within a minute it opens nothing", file=sys.stderr)
+    return DONE
+
+
+def _upkeep(options: argparse.Namespace) -> int:
+    from ledger.stores import open_store
+    from relay.upkeep import Upkeep
+
+    given = _settings(options)
+    store = open_store(given.store)
+    try:
+        done = Upkeep(store, keep_days=given.retention_days, clock=_now).round()
+    finally:
+        store.close()
+    if done.trouble:
+        raise LedgerError(f"upkeep was not finished ({done}): run it again")
+    print(f"upkeep: {done}")
+    return DONE

@@ -1,0 +1,163 @@
+"""The relay's own endpoints, beside the read API: the push, tickets, the earlier system's post, health, metrics and the page."""
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from ledger.reads import Access
+from werkzeug.exceptions import HTTPException
+
+from ledger import page
+from ledger.errors import Busy, Full, LedgerError, Problem
+from relay import metrics, posted
+from relay.limits import address_of
+from relay.live import tickets
+from relay.live.tickets import Ticket
+
+if TYPE_CHECKING:
+    from relay.app import Relay
+
+OLD = "/.netlify/functions/session-sync"
+MOUNTS = ("", "/api", OLD)
+"""Where the read API is mounted."""
+LARGEST_POST = 1 << 20
+ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Strict-Transport-Security", "max-age=31536000"),
+)
+"""Headers of every answer. The last one means nothing over plain http, so it may stand everywhere."""
+log = logging.getLogger("relay")
+
+
+def lower_headers() -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def address() -> str:
+    """Who counts as one caller."""
+    return address_of(request.environ.get("REMOTE_ADDR"))
+
+
+def caller_of(relay: Relay, *scopes: str) -> Access:
+    """Who reads. Raises Problem."""
+    entered = relay.door.enter(lower_headers(), address(), **({"scopes": scopes} if scopes else {}))
+    g.quota = entered.quota
+    note = request.environ.get("relay.note")
+    if note is not None:
+        note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared")
+    g.entered = entered
+    return entered.access
+
+
+def add_routes(app: Flask, relay: Relay) -> None:
+    """Everything but the read API."""
+    _around(app, relay)
+    _errors(app)
+    _push_and_live(app, relay)
+    _old_posts(app, relay)
+    _health(app, relay)
+    _page(app)
+
+
+def _around(app: Flask, relay: Relay) -> None:
+    @app.before_request
+    def limited() -> Response | None:
+        if request.method == "OPTIONS":
+            return Response(status=204)
+        if not request.path.endswith("/v1/push"):
+            g.quota = relay.door.take_address(address())
+        return None
+
+    @app.after_request
+    def always(answer: Response) -> Response:
+        for name, value in (*ALWAYS, *g.get("quota", {}).items()):
+            answer.headers.setdefault(name, value)
+        for name, value in relay.origins.headers(request.headers.get("origin", "")).items():
+            answer.vary.add(value) if name == "Vary" else answer.headers.set(name, value)
+        if "Content-Security-Policy" not in answer.headers and answer.mimetype != "text/html":
+            answer.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+        return answer
+
+
+def _errors(app: Flask) -> None:
+    def told(problem: Problem) -> Response:
+        if request.path == OLD or request.path.startswith(OLD + "/") or (request.path == "/" and request.method != "GET"):
+            return Response(json.dumps({"error": str(problem)}), problem.status, problem.headers, content_type="application/json")
+        return Response(problem.document(), problem.status, {"Cache-Control": "no-store", **problem.headers}, content_type="application/problem+json")
+
+    def busy(error: Busy) -> Response:
+        return told(Problem(503, "store-unavailable", "the store is busy: try again", headers={"Retry-After": str(max(1, round(error.retry_after)))}))
+
+    def full(error: Full) -> Response:
+        return told(Problem(507, "quota", "the store is full: make room, then try again", headers={"Retry-After": "300"}))
+
+    def http(error: HTTPException) -> Response:
+        code = error.code or 500
+        headers = {"Allow": ", ".join(sorted(error.valid_methods))} if getattr(error, "valid_methods", None) else {}  # type: ignore[attr-defined]
+        words = {404: "there is nothing here", 405: "this method is not allowed here", 413: "this is too large"}.get(code, error.name.lower())
+        return told(Problem(code, {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(code, "malformed"), words, headers=headers))
+
+    def unforeseen(error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        return told(Problem(503 if isinstance(error, LedgerError) else 500, "store-unavailable", "this is our fault, and it is in the relay's log"))
+
+    for kind, handler in ((Problem, told), (Busy, busy), (Full, full), (HTTPException, http), (Exception, unforeseen)):
+        app.register_error_handler(kind, handler)
+
+
+def _push_and_live(app: Flask, relay: Relay) -> None:
+    def push() -> Response:
+        status, headers, body = relay.push.answer(request.method, request.path, lower_headers(), lambda length: request.get_data(), address=address())
+        return Response(body, status, headers)
+
+    def live_ticket() -> Mapping[str, Any]:
+        access = caller_of(relay)
+        origin = request.headers.get("origin", "")
+        relay.origins.must_be_ours(origin, request.headers.get("host", ""))
+        ticket = relay.tickets.issue(Ticket(access.tenant, g.entered.key_id, g.entered.expires), origin)
+        return tickets.answer(ticket, relay.settings.live_url)
+
+    for mount in ("", "/api"):
+        app.add_url_rule(f"{mount}/v1/push", f"push{mount}", push, methods=["POST"])
+        app.add_url_rule(f"{mount}/v1/live-tickets", f"tickets{mount}", live_ticket, methods=["POST"])
+
+
+def _old_posts(app: Flask, relay: Relay) -> None:
+    def old_post() -> Mapping[str, Any]:
+        tenant = relay.door.posts(lower_headers(), address())
+        request.max_content_length = LARGEST_POST
+        return relay.posts.take(tenant, posted.read(request.get_data()))
+
+    app.add_url_rule("/", "old_post", old_post, methods=["POST"])
+    app.add_url_rule(OLD, "old_post_there", old_post, methods=["POST"], strict_slashes=False)
+
+
+def _health(app: Flask, relay: Relay) -> None:
+    @app.get("/healthz")
+    def healthz() -> Mapping[str, Any]:
+        relay.store.take("health", "probe", now=relay.clock())
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    def metrics_text() -> Response:
+        """Sums that name nobody. From elsewhere only with an admin key."""
+        forwarded = "x-forwarded-for" in lower_headers() or "forwarded" in lower_headers()
+        if forwarded or request.environ.get("REMOTE_ADDR") not in ("127.0.0.1", "::1"):
+            caller_of(relay, "admin")
+        return Response(metrics.text(relay), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _page(app: Flask) -> None:
+    @app.get("/", defaults={"path": ""})
+    @app.get("/<path:path>")
+    def file(path: str) -> Response:
+        found = page.find(path)
+        if found is None:
+            raise Problem(404, "not-found", "there is nothing here")
+        return Response(found.body, headers=found.headers).make_conditional(request)  # type: ignore[return-value]

@@ -1,0 +1,105 @@
+"""The self-hosted relay: one process that takes pushes, answers reads, holds live viewers and keeps house."""
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ledger.errors import LedgerError, Problem
+from ledger.kept import Answer
+from ledger.shell import Asked, Shell, serve
+from ledger.stores import open_store
+from relay.app import Relay, create_app
+from relay.limits import address_of
+from relay.logs import AccessLog
+from relay.push import PATH
+from relay.routes import ALWAYS, MOUNTS
+from relay.settings import Settings
+
+ROUND_S, SILENT_S = 600.0, 15.0
+_NOT_KEPT = ("/export", "/v1/live", "/v1/ping", "/healthz", "/metrics")
+log = logging.getLogger("relay")
+
+
+def shell_of(relay: Relay) -> Shell:
+    """*relay* behind the thin shell, with the push answered without Flask."""
+
+    def push(asked: Asked, body: bytes) -> Answer:
+        status, headers, answer = relay.push.answer(asked.method, asked.path, asked.headers, body, address=address_of(asked.client))
+        return Answer(status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], answer)
+
+    def who(asked: Asked) -> str | None:
+        if asked.path.endswith(_NOT_KEPT):
+            return None
+        entered = relay.door.known(asked.headers, address_of(asked.client))
+        if entered is None:
+            return None
+        asked.note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared")
+        return entered.access.tenant
+
+    reads = [mount for mount in MOUNTS if not mount.startswith("/.")]
+    return Shell(
+        create_app(relay), relay.live, relay.admissions.admit, who=who, native={f"{mount}{PATH}": push for mount in reads},
+        sockets=[f"{mount}/ws" for mount in reads], streams=[f"{mount}/v1/live" for mount in reads], always=ALWAYS,
+        logger=relay.access_log, clock=relay.clock,
+    )  # fmt: skip
+
+
+class Housekeeper:
+    """Repeats the steps of upkeep, writes the access log out, and survives every failure of either."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay, self._stop = relay, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def __enter__(self) -> Housekeeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        self._log()
+
+    def _run(self) -> None:
+        seconds = 0
+        while not self._stop.wait(1.0):
+            seconds += 1
+            self._log()
+            if seconds % SILENT_S == 0:
+                self._try("looking for silent machines", self._relay.upkeep.tell_silent)
+            if seconds % ROUND_S == 0:
+                self._try("upkeep", self._relay.upkeep.round)
+
+    def _log(self) -> None:
+        if self._relay.access_log is not None:
+            self._relay.access_log.write()
+
+    @staticmethod
+    def _try(what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except LedgerError as error:
+            log.warning("%s: %s", what, error)
+        except Exception as error:  # the house must stay kept, whatever one round met
+            log.error("%s failed", what, exc_info=error)
+
+
+def run(settings: Settings, *, ready: Callable[[int], None] | None = None, stop: threading.Event | None = None) -> None:
+    """Serve until told to stop. Raises LedgerError for whatever keeps it from starting."""
+    store = open_store(settings.store)
+    try:
+        relay = Relay(settings, store, access_log=AccessLog(settings.log_format))
+
+        def listening(port: int) -> None:
+            kept = "" if store.durable else "; nothing outlives this process: agents fill it again"
+            log.info("listening on http://%s:%d as %s, store %s%s", settings.host, port, settings.url, settings.store.split("@")[-1], kept)
+            if ready:
+                ready(port)
+
+        with Housekeeper(relay):
+            serve(shell_of(relay), settings.host, settings.port, ready=listening, stop=stop, proxies=settings.proxies)
+    except Problem as problem:
+        raise LedgerError(str(problem)) from None
+    finally:
+        store.close()

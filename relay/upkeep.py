@@ -1,0 +1,148 @@
+"""What a relay does without being asked: one step each, run by a thread, a schedule or `python -m relay upkeep`.
+
+- *sweep*: rows that a newer copy superseded, and deletions older than a day, leave the store;
+- *retire*: what old clients posted, and sources that never came again, end at the horizon. Rows of living agents are
+  never dropped here: the horizon is told to them, and they delete;
+- *scrub*: the digest of one source a round is recomputed from its rows. Where it differs the head is forgotten,
+  and the agent's next beat refills the source;
+- *silent*: pages hear of machines that stopped talking.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ledger import record
+from ledger.errors import Conflict, LedgerError
+from ledger.store import Head, Tombstone
+from ledger.stores import Ledger
+from relay.scrub import scrub
+
+DAY_MS = 24 * 3600_000
+WELL_BEHIND_DAYS = 30
+"""So long after the horizon a source that never came again is forgotten."""
+SILENT_BEATS = 2.5
+_ROUNDS = 50
+_AT_ONCE = 90
+_DRAWER, _PLACE = "upkeep", "scrubbed"
+log = logging.getLogger("upkeep")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One round. *scrubbed* is "tenant/source: ok" or what was wrong, "" where there was nothing to look at."""
+
+    swept: int = 0
+    retired: int = 0
+    forgotten: int = 0
+    silent: int = 0
+    scrubbed: str = ""
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"swept {self.swept} rows", f"retired {self.retired}", f"forgot {self.forgotten} sources", f"{self.silent} silent"]
+        return ", ".join([*parts, *(text for text in (self.scrubbed and f"scrubbed {self.scrubbed}", self.trouble) if text)])
+
+
+class Upkeep:
+    """*keep_days* None keeps for ever. *on_change* hears of tenants with something to show."""
+
+    def __init__(self, store: Ledger, *, keep_days: int | None, clock: Callable[[], int], on_change: Callable[[str], object] = lambda tenant: None) -> None:
+        self._store, self._keep_days, self._clock, self._on_change = store, keep_days, clock, on_change
+        self._looked_at: int | None = None
+
+    def round(self) -> Done:
+        """Everything once. A step that fails is told, and does not stop the others."""
+        done, trouble = Done(), []
+        for step in (self._sweep_all, self._retire_all, self._scrub_next, self._count_silent):
+            try:
+                done = step(done)
+            except LedgerError as error:
+                trouble.append(f"{step.__name__.strip('_')}: {error}")
+        return replace(done, trouble="; ".join(trouble))
+
+    def tell_silent(self) -> list[str]:
+        """Tenants with a machine that fell silent (or was noticed again) since this was last asked; each is told to on_change."""
+        now = self._clock()
+        since, self._looked_at = self._looked_at, now
+        if since is None:
+            return []
+        found = sorted({tenant for tenant, head in self._heads() if since < _silent_from(head) <= now})
+        for tenant in found:
+            self._on_change(tenant)
+        return found
+
+    def _heads(self) -> Iterator[tuple[str, Head]]:
+        return ((tenant, head) for tenant in self._store.tenants() for head in self._store.heads(tenant))
+
+    def _sweep_all(self, done: Done) -> Done:
+        return replace(done, swept=sum(self._sweep(tenant, head.source) for tenant, head in self._heads()))
+
+    def _sweep(self, tenant: str, source: str) -> int:
+        total = 0
+        for _ in range(_ROUNDS):
+            removed = self._store.sweep(tenant, source, now=self._clock())
+            total += removed
+            if not removed:
+                break
+        return total
+
+    def _retire_all(self, done: Done) -> Done:
+        if self._keep_days is None:
+            return done
+        now = self._clock()
+        for tenant, head in list(self._heads()):
+            if head.last_seen < now - (self._keep_days + WELL_BEHIND_DAYS) * DAY_MS:
+                self._store.forget(tenant, head.source)
+                self._on_change(tenant)
+                done = replace(done, forgotten=done.forgotten + 1)
+            elif head.source.startswith("~"):
+                done = replace(done, retired=done.retired + self._retire(tenant, head, now - self._keep_days * DAY_MS))
+        return done
+
+    def _retire(self, tenant: str, head: Head, horizon: int) -> int:
+        """Drop what an old client posted and is over since before *horizon*."""
+        old = [row for row in self._store.rows(tenant, head.source) if row.ref.kind in ("session", "block") and _ended(row.body) < horizon][:_AT_ONCE]
+        if not old or head.lease is None:
+            return 0
+        after = replace(head, seq=head.seq + 1, digest=record.add(head.digest, gone=[row.hash for row in old]))
+        try:
+            self._store.apply(tenant, head, after, (), [Tombstone(row.ref, head.lease, after.seq, self._clock()) for row in old])
+        except Conflict:
+            return 0  # it is being posted to: next round
+        self._on_change(tenant)
+        return len(old)
+
+    def _scrub_next(self, done: Done) -> Done:
+        """One source a round, in the order of their names, and again from the first."""
+        now = self._clock()
+        names = sorted((tenant, head.source) for tenant, head in self._heads())
+        if not names:
+            return done
+        place = self._store.take(_DRAWER, _PLACE, now=now)
+        last = (str(place.value["tenant"]), str(place.value["source"])) if place else ("", "")
+        tenant, source = next((name for name in names if name > last), names[0])
+        sound = scrub(self._store, tenant, source, now=now)
+        if not sound:
+            log.warning("the rows of %s/%s are not what was acknowledged: its agent will send them again", tenant, source)
+            self._on_change(tenant)
+        self._store.put(_DRAWER, _PLACE, {"tenant": tenant, "source": source}, now=now)
+        return replace(done, scrubbed=f"{tenant}/{source}: {'ok' if sound else 'not what was acknowledged, refilling'}")
+
+    def _count_silent(self, done: Done) -> Done:
+        now = self._clock()
+        return replace(done, silent=sum(_silent_from(head) <= now for _, head in self._heads()))
+
+
+def _silent_from(head: Head) -> float:
+    return head.last_seen + SILENT_BEATS * head.beat_s * 1000
+
+
+def _ended(body: str) -> int:
+    """When a posted session or block was last alive."""
+    told = msgspec.json.decode(body)
+    times = [told.get(name) for name in ("last_activity", "end_time", "start_time")]
+    return max((at for at in times if isinstance(at, int)), default=0)
