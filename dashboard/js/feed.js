@@ -11,18 +11,18 @@ const MOST = 1000; // sessions kept beside the ones that were paged in by hand
 /** @returns {State} */
 export const nothing = () => ({ home: "", cursor: "", sessions: [], summary: {}, machines: [], at: 0, sample: false });
 
-/** A session as the page uses it: times as numbers, made once when it arrives. @param {any} v @param {string} [key] @param {string} [source] */
+/** A session as the page uses it: times as numbers, made once when it arrives. */
 export function session(v, key, source) {
   const start = ms(v.start_time), last = ms(v.last_activity) ?? ms(v.end_time) ?? start;
-  const models = v.models?.length ? v.models.map((/** @type {any} */ m) => m.model) : v.models_used ?? [];
+  const models = v.models?.length ? v.models.map((m) => m.model) : v.models_used ?? [];
   return { ...v, key: v.key ?? key ?? v.id, source: v.source ?? source ?? "", start, last, model: models[0] ?? "", all: v.estimated_tokens ?? 0,
     length: v.duration_minutes != null ? v.duration_minutes * 60000 : Math.max(0, (last ?? 0) - (start ?? last ?? 0)) };
 }
-/** Active first, then the newest activity; the key decides between equals. @param {any} a @param {any} b */
+/** Active first, then the newest activity; the key decides between equals. */
 export const newest = (a, b) => Number(!!b.is_active) - Number(!!a.is_active) || (b.last ?? 0) - (a.last ?? 0) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 
 /** The state after a feed, or null when the feed does not continue this state.
- * @param {State} state @param {any} feed @returns {State|null} */
+ * @returns {State|null} */
 export function apply(state, feed) {
   if (!feed.full && feed.since != null && feed.since !== state.cursor) return null;
   const old = feed.full ? nothing() : state;
@@ -35,19 +35,27 @@ export function apply(state, feed) {
     sessions = sessions.filter((s) => !came.has(s.key) && !reset.has(s.source) && !(gone.has(s.key) && (gone.get(s.key) == null || gone.get(s.key) === s.source)));
     sessions = [...sessions, ...came.values()].sort(newest).slice(0, MOST);
   }
+  const { days_changed: changed, ...parts } = feed.summary ?? {};
+  const summary = feed.full ? parts : Object.keys(parts).length || changed ? { ...old.summary, ...parts } : old.summary;
+  if (changed) summary.days = withDays(parts.days ?? summary.days ?? [], changed);
   return {
     home: feed.home ?? old.home, cursor: feed.cursor ?? old.cursor, sessions,
-    summary: feed.full ? feed.summary ?? {} : feed.summary && Object.keys(feed.summary).length ? { ...old.summary, ...feed.summary } : old.summary,
+    summary,
     machines: feed.machines ?? old.machines, at: ms(feed.server_time) ?? old.at, sample: feed.sample ?? old.sample,
   };
 }
-/** What is kept for the next visit: the newest 500 sessions without their fine detail. @param {State} state */
+/** The days with those of *changed* in their places. */
+function withDays(days, changed) {
+  const dates = new Set(changed.map((d) => d.date));
+  return [...days.filter((d) => !dates.has(d.date)), ...changed].sort((a, b) => (a.date < b.date ? -1 : 1));
+}
+/** What is kept for the next visit: the newest 500 sessions without their fine detail. */
 export const toKeep = (state) => ({ v: 2, ...state, cursor: "", sessions: state.sessions.slice(0, 500) });
 
-/** When a machine last reported, by the server's clock; 0 when none ever did. @param {any[]} machines */
+/** When a machine last reported, by the server's clock; 0 when none ever did. */
 export const lastReport = (machines) => machines.reduce((t, m) => Math.max(t, ms(m.last_seen) ?? 0), 0);
 
-/** Does any machine still report? @param {any[]} machines @param {number} now by the server's clock */
+/** Does any machine still report? @param {number} now by the server's clock */
 export const reporting = (machines, now) => machines.some((m) => {
   const seen = ms(m.last_seen);
   return seen != null && now - seen < Math.max(90000, 2500 * (m.beat_s ?? 0));
