@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from ledger.errors import LedgerError
 from ledger.live import Live
@@ -63,7 +64,7 @@ class Agent:
 
     def _serving(self) -> Live:
         views = Views(self.archive.store, PriceBook.load(), self.clock)
-        home = Home("agent", VERSION, f"http://localhost:{self.port}", self.settings.tz, self.settings.sample, self._status)
+        home = Home("agent", VERSION, f"http://localhost:{self.port}", self.settings.tz, self.settings.sample, self._status, self._config)
         reads = Reads(views, home=home, clock=self.clock)
         guard = Guard(lambda: self.port, origins=self._origins)
         self.serving = Serving(reads, guard, self, self.clock)
@@ -74,7 +75,8 @@ class Agent:
 
     def _origins(self) -> frozenset[str]:
         """Pages of elsewhere that may read: those allowed by name, and the paired relay's own."""
-        return frozenset(self.settings.origins) | ({self.settings.relay} if self.settings.relay else set())
+        relay = urlsplit(self.settings.relay) if self.settings.relay else None
+        return frozenset(self.settings.origins) | ({f"{relay.scheme}://{relay.netloc}"} if relay else frozenset())
 
     # -- what happens
 
@@ -90,6 +92,9 @@ class Agent:
         self.read_now()
         if self.courier:
             self.courier.hurry()
+
+    def _config(self) -> dict[str, object]:
+        return {"localhost_port": self.port, "dashboard_url": f"http://localhost:{self.port}"}
 
     def _status(self) -> dict[str, object]:
         return {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ledger import __version__
 from ledger.errors import Full, LedgerError
 from ledger.record import Record
 from local_agent import pairing
@@ -25,7 +26,7 @@ from local_agent.transport import HttpTransport, Transport, open_session
 
 log = logging.getLogger("agent")
 
-VERSION = "1.0.0"
+VERSION = __version__
 COUNTS_EVERY_MS = 600_000
 """How often mere counts of what was read are worth a new machine record; what goes wrong is worth one at once."""
 BEAT_EVERY_MS = 45_000

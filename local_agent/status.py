@@ -44,7 +44,7 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
 
 def _known(store: SqliteStore, settings: Settings, identity: Identity, now_ms: int) -> dict[str, Any]:
     summary = Views(store, PriceBook.load(), lambda: now_ms).view(LOCAL).summary(settings.tz)
-    machine = next((json.loads(row.body) for row in store.rows(LOCAL, identity.source, kind="machine")), {})
+    machine: dict[str, Any] = next((json.loads(row.body) for row in store.rows(LOCAL, identity.source, kind="machine")), {})
     return {
         "relay": _relay(settings, Mirror(store, tenant=LOCAL, source=identity.source)), "readers": machine.get("readers", {}),
         "sessions": {"total": summary.get("sessions_total", 0), "active": summary.get("active", 0)}, "block": summary.get("block"),

@@ -1,0 +1,160 @@
+"""Each known misconfiguration is found, and the command that mends it is named."""
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import Misconfigured
+from ledger.keytext import Claims, KeyText, id_of
+from local_agent.archive import Archive
+from local_agent.doctor import Finding, Looked, examine, who_holds
+from local_agent.identity import Identity
+from local_agent.lock import HomeLock, Taken, who_runs
+from local_agent.pairing import Found, NotPaired
+from local_agent.settings import Settings, keep_key
+
+NOW = 1_795_000_000_000
+RELAY = "https://relay.example.org"
+
+
+def a_key(scope: str = "push", expires: int = 0) -> str:
+    claims = Claims(scope, "alice", "laptop" if scope == "push" else "", 1_700_000_000, expires)
+    return KeyText(scope, id_of(claims), b"s" * 32).text()
+
+
+@pytest.fixture
+def well(tmp_path: Path) -> Looked:
+    """A laptop on which all is well."""
+    home = tmp_path / "home"
+    keep_key(home, a_key())
+    Archive(home / "archive.db", source="me", clock=lambda: NOW).close()
+    settings = Settings(home=home, relay=RELAY, key=a_key(), transcripts=(tmp_path,))
+    return Looked(
+        settings, Taken(3001, 7), Identity("me", "here"), {"relay": {"state": "ok", "durable": True}, "readers": {"claude": {"state": "ok"}}},
+        Found(RELAY, RELAY, "1.0.0", 0.2), None, "agent", (True, "active"), {}, NOW,
+    )  # fmt: skip
+
+
+def bad(looked: Looked) -> list[Finding]:
+    return [finding for finding in examine(looked) if finding.level != "ok"]
+
+
+def test_nothing_is_found_where_all_is_well(well: Looked) -> None:
+    assert bad(well) == []
+
+
+def with_settings(**changes: object) -> Callable[[Looked], Looked]:
+    return lambda looked: replace(looked, settings=replace(looked.settings, **changes))  # type: ignore[arg-type]
+
+
+def with_status(**changes: object) -> Callable[[Looked], Looked]:
+    return lambda looked: replace(looked, status={**looked.status, **changes})
+
+
+CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
+    (with_settings(relay=None), "not paired", "pair URL KEY"),
+    (with_settings(key=None), "no key", "keys create --scope push"),
+    (with_settings(key="sr_push_nonsense"), "not a key", "keys create"),
+    (with_settings(key=a_key("read")), "read key", "keys create --scope push"),
+    (with_settings(key=a_key(expires=1_700_000_001)), "expired", "keys create"),
+    (with_settings(key=a_key(expires=NOW // 1000 + 86_400)), "expires within a week", "keys create"),
+    (with_settings(transcripts=(Path("/nowhere"),), no_defaults=True), "/nowhere was named but is not there", "--transcripts"),
+    (lambda looked: replace(looked, identity=Identity("me", "elsewhere", copied=True)), "copied from another computer", "keys create"),
+    (lambda looked: replace(looked, identity=Misconfigured("identity.json is damaged")), "damaged", "identity.json"),
+    (lambda looked: replace(looked, relay=NotPaired("the relay does not answer")), "does not answer", "curl"),
+    (lambda looked: replace(looked, relay=Found(RELAY, "https://other.example", "1", 0.0)), "calls itself https://other.example", "pair https://other.example"),
+    (lambda looked: replace(looked, relay=Found(RELAY, RELAY, "1", 4000.0)), "clock is +4000 s off", "set-ntp"),
+    (lambda looked: replace(looked, key_taken=NotPaired("the relay does not take this key")), "does not take this key", "keys create"),
+    (with_status(relay={"durable": False}), "memory only", "RELAY_STORE"),
+    (with_status(relay={"stubs": [{"kind": "session", "id": "x", "code": "too-large"}]}), "1 records cannot be shown", "status --json"),
+    (with_status(relay={"bugs": 2}), "disagreed", "report"),
+    (with_status(relay={"state": "halted", "detail": "the key was revoked"}), "the key was revoked", "keys create"),
+    (with_status(readers={"tracker": {"state": "unreadable", "detail": "locked"}, "claude": {"state": "ok"}}), "tracker cannot be read: locked", "what was known of it stays"),
+    (with_status(readers={"claude": {"state": "absent"}}), "no tool was found", "--transcripts DIR"),
+    (lambda looked: replace(looked, running=None, service=(False, "")), "does not run", "service install"),
+    (lambda looked: replace(looked, running=None, service=(True, "active (running)")), "no agent holds this home", "service install"),
+    (lambda looked: replace(looked, running=None, port_holder="other"), "held by another program", "--port 3002"),
+    (lambda looked: replace(looked, running=Taken(3005, 7), port_holder="other-agent"), "an agent of another home", "--port 3002"),
+    (lambda looked: replace(looked, environ={"NETLIFY_API_SECRET": "x"}), "old shared secret", "keys create"),
+    (lambda looked: replace(looked, environ={"X": "development-secret"}), "default secret", "unset"),
+    (lambda looked: replace(looked, environ={"NETLIFY_FUNCTION_URL": "x"}, settings=replace(looked.settings, relay=None)), "NETLIFY_FUNCTION_URL", "pair URL KEY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "what", "mend"), CASES, ids=[what for _, what, _ in CASES])
+def test_it_is_found_and_the_way_to_mend_it_named(well: Looked, spoil: Callable[[Looked], Looked], what: str, mend: str) -> None:
+    found = [finding for finding in bad(spoil(well)) if what in finding.what]
+    assert found and mend in found[0].mend
+
+
+def test_a_home_that_others_can_read_is_found(well: Looked) -> None:
+    well.settings.home.chmod(0o755)
+    assert any("chmod 700" in finding.mend for finding in bad(well))
+
+
+def test_a_key_file_that_others_can_read_is_found(well: Looked) -> None:
+    (well.settings.home / "key").chmod(0o644)
+    assert any("chmod 600" in finding.what for finding in bad(well))
+
+
+def test_a_damaged_archive_is_found(well: Looked) -> None:
+    content = bytearray(well.settings.archive.read_bytes())
+    content[2000:6000] = b"\xff" * 4000
+    well.settings.archive.write_bytes(content)
+    assert any("damaged" in finding.what and "once" in finding.mend for finding in bad(well))
+
+
+def test_every_finding_that_is_not_good_says_what_to_do(well: Looked) -> None:
+    for spoil, _, _ in CASES:
+        assert all(finding.mend for finding in bad(spoil(well)))
+
+
+def test_it_is_seen_whether_an_agent_holds_the_home(tmp_path: Path) -> None:
+    assert who_runs(tmp_path) is None
+    with HomeLock(tmp_path) as lock:
+        lock.say(4321)
+        seen = who_runs(tmp_path)
+        assert seen is not None and seen.port == 4321
+        with pytest.raises(Taken, match="running on this home already"), HomeLock(tmp_path):
+            raise AssertionError("two agents on one home")
+    assert who_runs(tmp_path) is None
+
+
+@pytest.fixture
+def neighbour() -> object:
+    """Something that answers on a port."""
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(self.server.said).encode()  # type: ignore[attr-defined]
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Door)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("said", "who"), [({"home": "agent"}, "other-agent"), ({"home": "relay"}, "other"), ({}, "other"), ([], "other")])
+def test_whoever_holds_the_port_is_recognised(neighbour: HTTPServer, said: object, who: str) -> None:
+    neighbour.said = said  # type: ignore[attr-defined]
+    port = neighbour.server_address[1]
+    assert who_holds(port, None) == who
+    if who == "other-agent":
+        assert who_holds(port, Taken(port, 1)) == "agent"
+
+
+def test_a_free_port_is_held_by_nobody() -> None:
+    assert who_holds(1, None) == ""
