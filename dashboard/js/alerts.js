@@ -6,12 +6,13 @@ import { prefs } from "./persist.js";
 import { share } from "./scale.js";
 
 const gone = signal(/** @type {string[]} */ (JSON.parse(prefs.get("dismissed", "[]"))));
-/** @param {string} id */
+/** A machine that falls silent again is news again. */
+const matter = (a) => (a.id.startsWith("silent/") ? `${a.id}@${a.at}` : a.id);
 function dismiss(id) { gone.value = [...gone.value.slice(-49), id]; prefs.set("dismissed", JSON.stringify(gone.value)); }
 
 export function Alerts() {
-  const list = S.alerts.value.filter((a) => !gone.value.includes(a.id));
-  return html`<div class="alerts" role="status">${list.map((a) => html`<p class=${a.level} key=${a.id}><i aria-hidden="true"></i><span dir="auto">${a.text}</span><button class="plain" aria-label=${`Dismiss: ${a.text}`} onClick=${() => dismiss(a.id)}>✕</button></p>`)}</div>`;
+  const list = S.alerts.value.filter((a) => !gone.value.includes(matter(a))), [all, set] = useState(false), rest = list.length - 3;
+  return html`<div class="alerts" role="status">${list.slice(0, all ? list.length : 3).map((a) => html`<p class=${a.level} key=${a.id}><i aria-hidden="true"></i><span dir="auto">${a.text}</span><button class="plain" aria-label=${`Dismiss: ${a.text}`} onClick=${() => dismiss(matter(a))}>✕</button></p>`)}${rest > 0 && html`<button class="link" aria-expanded=${all} onClick=${() => set(!all)}>${all ? "Show fewer" : `${rest} more`}</button>`}</div>`;
 }
 export function Strip({ leave, version, forget }) {
   const c = S.conn.value, at = S.asOf.value;
@@ -41,8 +42,8 @@ const told = new Set();
 export function watch() {
   effect(() => {
     const list = S.alerts.value, live = S.conn.value.state === "live" || S.conn.value.state === "relay-live";
-    const fresh = list.filter((a) => !told.has(a.id));
-    for (const a of fresh) told.add(a.id);
+    const fresh = list.filter((a) => !told.has(matter(a)));
+    for (const a of fresh) told.add(matter(a));
     if (!wanted.peek() || !live || !document.hidden) return;
     navigator.serviceWorker?.ready.then((r) => fresh.forEach((a) => r.showNotification("Session Relay", { body: a.text, tag: a.id.replace(/[:/].*$/, ""), icon: "icons/icon-192.png" })));
   });

@@ -3,7 +3,7 @@ import { html, useRef, useState, useEffect, memo } from "./lib.js";
 import { clock, pct, tokens, HOUR } from "./format.js";
 import { scale, share } from "./scale.js";
 
-/** The width of an element, followed. @param {number} guess @returns {[any, number]} */
+/** The width of an element, followed. @returns {[any, number]} */
 export function useWidth(guess) {
   const ref = useRef(/** @type {any} */ (null));
   const [w, set] = useState(guess);
@@ -14,15 +14,15 @@ export function useWidth(guess) {
   }, []);
   return [ref, w];
 }
-const f = (/** @type {number} */ n) => n.toFixed(1);
+const f = (n) => n.toFixed(1);
 
 /** Use over the five hours, an even pace, and where it is heading. */
 export const BlockChart = memo(({ b, recent, h = 196 }) => {
   const [ref, w] = useWidth(560);
   const top = 16, bottom = h - 20, right = w - 44, s = scale(b), p = s.proj;
-  const X = (/** @type {number} */ t) => ((t - b.from) / (b.to - b.from || 1)) * right;
-  const Y = (/** @type {number} */ v) => bottom - (Math.min(v, s.max) / s.max) * (bottom - top);
-  const line = s.points.map((/** @type {number[]} */ q, /** @type {number} */ i) => `${i ? "L" : "M"}${f(X(q[0]))} ${f(Y(q[1]))}`).join("");
+  const X = (t) => ((t - b.from) / (b.to - b.from || 1)) * right;
+  const Y = (v) => bottom - (Math.min(v, s.max) / s.max) * (bottom - top);
+  const line = s.points.map((q, i) => `${i ? "L" : "M"}${f(X(q[0]))} ${f(Y(q[1]))}`).join("");
   const [nx, ny] = [X(s.end[0]), Y(s.end[1])], over = s.over ? " over" : "", sh = share(b, recent);
   const label = (sh.percent == null ? `${tokens(b.tokens?.total)} tokens used` : `${pct(sh.percent)} of ${sh.kind === "official" ? "the limit" : "your largest earlier block"} used`)
     + (p ? `, heading for ${s.say(p.value)} at ${clock(b.to)}` : "");
@@ -46,10 +46,10 @@ export const BlockChart = memo(({ b, recent, h = 196 }) => {
 /** Earlier blocks, one thin bar each, and the current one. list: [{v: share 0..100, hit}] */
 export const Blocks = memo(({ list, label, h = 54 }) => {
   const [ref, w] = useWidth(320);
-  const bw = Math.min(9, (w / Math.max(1, list.length)) * 0.5), Y = (/** @type {number} */ v) => h - (Math.min(v, 100) / 100) * (h - 6);
+  const bw = Math.min(9, (w / Math.max(1, list.length)) * 0.5), Y = (v) => h - (Math.min(v, 100) / 100) * (h - 6);
   return html`<div class="chart blocks" ref=${ref} style=${{ height: h + "px" }}><svg width=${w} height=${h} role="img" aria-label=${label}>
     <line class="rule" x1="0" x2=${w} y1="6" y2="6" />
-    ${list.map((/** @type {any} */ r, /** @type {number} */ i) => html`<rect class=${r.now ? "cur" : r.hit ? "hit" : ""} x=${f(list.length > 1 ? i * ((w - bw) / (list.length - 1)) : 0)} y=${f(Y(r.v))} width=${f(bw)} height=${f(Math.max(1, h - Y(r.v)))} rx="1.5" />`)}</svg></div>`;
+    ${list.map((r, i) => html`<rect class=${r.now ? "cur" : r.hit ? "hit" : ""} x=${f(list.length > 1 ? i * ((w - bw) / (list.length - 1)) : 0)} y=${f(Y(r.v))} width=${f(bw)} height=${f(Math.max(1, h - Y(r.v)))} rx="1.5" />`)}</svg></div>`;
 });
 
 /** Twenty-four hours: when the work happens. */
@@ -57,14 +57,14 @@ export const Hours = memo(({ v, h = 40 }) => {
   const [ref, w] = useWidth(320);
   const slot = w / 24, most = Math.max(...v), max = most || 1;
   return html`<div class="chart hours" ref=${ref} style=${{ height: h + 18 + "px" }}><svg width=${w} height=${h + 18} role="img" aria-label=${most ? `Cost by hour of the day, most at ${v.indexOf(most)}:00` : "No use in the last 30 days"}>
-    ${v.map((/** @type {number} */ n, /** @type {number} */ i) => html`<rect x=${f(i * slot)} y=${f(h - Math.max(1, (n / max) * h))} width=${f(slot * 0.5)} height=${f(Math.max(1, (n / max) * h))} rx="1.5" />`)}
+    ${v.map((n, i) => html`<rect x=${f(i * slot)} y=${f(h - Math.max(1, (n / max) * h))} width=${f(slot * 0.5)} height=${f(Math.max(1, (n / max) * h))} rx="1.5" />`)}
     ${[0, 6, 12, 18].map((i) => html`<text class="tick" x=${f(i * slot)} y=${h + 14}>${String(i).padStart(2, "0")}</text>`)}</svg></div>`;
 });
 
 /** A row of thin bars as one path. */
 export const Spark = memo(({ v, w = 120, h = 26, label }) => {
   const max = Math.max(1, ...v), slot = w / Math.max(1, v.length), bw = Math.max(1, slot - 1);
-  const d = v.map((/** @type {number} */ n, /** @type {number} */ i) => { const bh = Math.max(1, (n / max) * h); return `M${f(i * slot)} ${h}v${f(-bh)}h${f(bw)}v${f(bh)}z`; }).join("");
+  const d = v.map((n, i) => { const bh = Math.max(1, (n / max) * h); return `M${f(i * slot)} ${h}v${f(-bh)}h${f(bw)}v${f(bh)}z`; }).join("");
   return html`<svg class="spark" width=${w} height=${h} viewBox=${`0 0 ${w} ${h}`} role="img" aria-label=${label}><path d=${d} /></svg>`;
 });
 

@@ -19,22 +19,7 @@ export const TIMERS = {
   request: 8000,
 };
 
-/** @typedef {{base: string, key?: string}} Home */
-/** @typedef {{kind: "feed", feed: any} | {kind: "same", at: number|null} | {kind: "refused"} | {kind: "down", wait?: number}} Answer */
-
-/**
- * @param {{
- *   self: string, hint: string, agentFor: (role: string) => Promise<Home|null>, relayFor: (role: string) => Home|null,
- *   ping: (base: string, ms: number) => Promise<{home: string}|null>,
- *   feed: (home: Home, cursor: string, ms: number) => Promise<Answer>,
- *   socket: (home: Home, role: "agent"|"relay") => Promise<any>,
- *   subscribe: (cursor: string) => string,
- *   apply: (feed: any, base: string, live: boolean) => boolean, alive: (at: any) => void, cursor: (base: string) => string,
- *   reporting: () => boolean, load: () => Promise<boolean>,
- *   status: (s: {state: string, why: string, base: string}) => void, role: (role: string) => void,
- *   timers?: typeof TIMERS, clock?: () => number, later?: (fn: () => void, ms: number) => any, cancel?: (id: any) => void, visible?: () => boolean,
- * }} o
- */
+/** @param {World} o what the world offers */
 export function connect(o) {
   const T = o.timers ?? TIMERS, clock = o.clock ?? (() => Date.now()), visible = o.visible ?? (() => true);
   const later = o.later ?? ((fn, wait) => setTimeout(fn, wait)), cancel = o.cancel ?? ((id) => clearTimeout(id));
@@ -42,8 +27,8 @@ export function connect(o) {
   let agent = /** @type {Home|null} */ (null), relay = /** @type {Home|null} */ (null);
   let lost = clock(), asking = false;
   const timer = /** @type {Record<string, any>} */ ({});
-  const set = (/** @type {string} */ name, /** @type {() => void} */ fn, /** @type {number} */ wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
-  /** One live channel: to the agent, or to the relay. @param {"agent"|"relay"} to */
+  const set = (name, fn, wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
+  /** One live channel: to the agent, or to the relay. @param {Role} to */
   const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false });
   const A = channel("agent"), R = channel("relay");
 
@@ -74,7 +59,6 @@ export function connect(o) {
   }
 
   // ---- a live channel
-  /** @param {ReturnType<typeof channel>} c @param {Home|null} home */
   async function dial(c, home) {
     if (stopped || !home || c.ws || c.dialling || (c === R && A.live)) return;
     c.dialling = true;
@@ -85,15 +69,14 @@ export function connect(o) {
     c.ws = sock; c.home = home;
     const dead = later(() => { if (c.ws === sock && !c.live) drop(c); }, c === A ? T.giveUp : T.request);
     sock.onopen = () => sock.send(o.subscribe(o.cursor(home.base)));
-    sock.onmessage = (/** @type {{data: string}} */ e) => { if (c.ws === sock) { arm(c, sock); take(c, sock, e.data, dead); } };
+    sock.onmessage = (e) => { if (c.ws === sock) { arm(c, sock); take(c, sock, e.data, dead); } };
     sock.onclose = sock.onerror = () => { cancel(dead); if (c.ws === sock) drop(c); };
     if (sock.readyState === 1) sock.onopen();
   }
-  /** @param {ReturnType<typeof channel>} c @param {any} sock @param {string} text @param {any} dead */
   function take(c, sock, text, dead) {
     let m;
     try { m = JSON.parse(text); } catch { return; }
-    const base = /** @type {Home} */ (c.home).base;
+    const base = c.home.base;
     if (m.type === "feed") {
       if (!o.apply(m, base, true)) return sock.send(o.subscribe(""));
       cancel(dead);
@@ -103,9 +86,9 @@ export function connect(o) {
     else if (m.type === "ping") sock.send('{"type":"pong"}');
     else if (c.live && m.type === "hb") { o.alive(m.server_time); if (c === R) relayIs(); }
   }
-  /** The change is too large for the channel: fetch it. @param {ReturnType<typeof channel>} c @param {any} sock */
+  /** The change is too large for the channel: fetch it. */
   async function pull(c, sock) {
-    const home = /** @type {Home} */ (c.home), a = await o.feed(home, o.cursor(home.base), T.request);
+    const home = c.home, a = await o.feed(home, o.cursor(home.base), T.request);
     if (c.ws !== sock || stopped) return;
     if (a.kind !== "feed" || !o.apply(a.feed, home.base, true)) return sock.send(o.subscribe(""));
     c.live = have = true;
@@ -115,7 +98,6 @@ export function connect(o) {
     drop(R); cancel(timer.poll); cancel(timer.probe); cancel(timer.hurry);
     go("live");
   }
-  /** @param {ReturnType<typeof channel>} c @param {any} sock */
   function arm(c, sock) {
     cancel(timer[c.to]);
     if (!visible()) return; // a hidden page's timers are slowed: silence proves nothing there

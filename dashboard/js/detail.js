@@ -6,9 +6,9 @@ import { modelName, provenanceText, toolName } from "./names.js";
 import { useWidth } from "./charts.js";
 
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);
-const kindsOf = (/** @type {any} */ t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
+const kindsOf = (t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
 
-/** Usage rows as at most *n* bars of equal length in time. @param {any[]} usage @param {number} n */
+/** Usage rows as at most *n* bars of equal length in time. */
 export function bucketed(usage, n) {
   const rows = usage.map((u) => ({ at: ms(u.at) ?? 0, ...kindsOf(u) })).filter((r) => r.at);
   if (!rows.length) return { bars: [], from: 0, each: 0 };
@@ -20,9 +20,9 @@ export function bucketed(usage, n) {
 }
 function Buckets({ usage }) {
   const [ref, w] = useWidth(480), h = 92, foot = 18, { bars, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
-  const sum = (/** @type {any} */ b) => b.input + b.output + b.cache_write + b.cache_read;
+  const sum = (b) => b.input + b.output + b.cache_write + b.cache_read;
   const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(26, Math.max(1.5, slot * 0.72));
-  const label = (/** @type {number} */ t) => (each * bars.length > 2 * DAY ? dayShort(dateOf(t)) : clock(t));
+  const label = (t) => (each * bars.length > 2 * DAY ? dayShort(dateOf(t)) : clock(t));
   const every = Math.max(1, Math.ceil(bars.length / Math.max(2, Math.floor(w / 90))));
   return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${each / MINUTE} minutes`}>
     <line class="base" x1="0" x2=${w} y1=${h} y2=${h} />
@@ -30,14 +30,14 @@ function Buckets({ usage }) {
       ${i % every === 0 && (i + 1) * slot < w - 20 && html`<text class="tick" x=${(i * slot).toFixed(1)} y=${h + 14}>${label(b.at)}</text>`}</g>`; })}</svg></div>`;
 }
 const KIND = /** @type {Record<string, string>} */ ({ cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" });
-const rate = (/** @type {any} */ l) => (l.rate == null ? "no price known" : `$${+Number(l.rate).toFixed(4)} per million`);
+const rate = (l) => (l.rate == null ? "no price known" : `$${+Number(l.rate).toFixed(4)} per million`);
 function Cost({ cost, s }) {
   const lines = cost.lines ?? [];
   return html`<table class="totals cost-lines"><thead><tr><th scope="col">Cost, line by line</th><th scope="col" class="r">Tokens</th><th scope="col" class="r price">Price</th><th scope="col" class="r">Cost</th></tr></thead>
-    <tbody>${lines.map((/** @type {any} */ l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
+    <tbody>${lines.map((l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
     <tfoot><tr><th scope="row">Total</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
 }
-/** One fetch for an open row, again when the session has moved on. @param {(path: string, signal?: AbortSignal) => Promise<any>} ask @param {string} path @param {any} mark */
+/** One fetch for an open row, again when the session has moved on. */
 function useAnswer(ask, path, mark) {
   const [a, set] = useState(/** @type {{v: any, failed: boolean}} */ ({ v: null, failed: false }));
   useEffect(() => {
@@ -51,7 +51,7 @@ export function Detail({ s, ask }) {
   const path = `sessions/${encodeURIComponent(s.key)}`, mark = `${s.last}/${s.all}`;
   const one = useAnswer(ask, path, mark), cost = useAnswer(ask, path + "/cost", mark), k = kindsOf(s.tokens ?? {}), now = S.minute.value;
   const unpriced = s.unpriced ?? [], whole = Math.max(1, s.all);
-  const fact = (/** @type {string} */ name, /** @type {any} */ v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num"><bdi>${v}</bdi></dd></div>`;
+  const fact = (name, v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num"><bdi>${v}</bdi></dd></div>`;
   return html`<div class="opened">
     <div class="kinds"><div class="mix" aria-hidden="true">${KINDS.map(([id, , c]) => k[/** @type {"input"} */ (id)] > 0 && html`<span class=${c} style=${{ flexGrow: k[/** @type {"input"} */ (id)] / whole }}></span>`)}</div>
       <dl>${KINDS.map(([id, name, c]) => html`<div><dt><i class=${c} aria-hidden="true"></i>${name}</dt><dd class="num" title=${count(k[/** @type {"input"} */ (id)])}>${tokens(k[/** @type {"input"} */ (id)])}</dd></div>`)}</dl></div>

@@ -6,7 +6,7 @@ import { useWidth } from "./charts.js";
 
 /** The axes of a block that has not begun. */
 function Ghost() {
-  const [ref, w] = useWidth(900), h = 150, start = Math.floor(S.minute.value / HOUR) * HOUR, X = (/** @type {number} */ i) => (i / 5) * (w - 2) + 1;
+  const [ref, w] = useWidth(900), h = 150, start = Math.floor(S.minute.value / HOUR) * HOUR, X = (i) => (i / 5) * (w - 2) + 1;
   return html`<div class="ghost" ref=${ref} aria-hidden="true"><svg width=${w} height=${h}>
     ${[0, 1, 2, 3, 4, 5].map((i) => html`<line class="rule" x1=${X(i)} x2=${X(i)} y1="20" y2=${h - 24} /><text class="tick" x=${X(i)} y=${h - 8} text-anchor=${i === 0 ? "start" : i === 5 ? "end" : "middle"}>${w < 360 && i % 2 ? "" : clock(start + i * HOUR)}</text>`)}
     <line class="limit" x1="0" x2=${w} y1="20" y2="20" /><text class="tick" x="1" y="14">Limit</text><line class="pace" x1="1" x2=${w - 1} y1=${h - 24} y2="20" /></svg>
@@ -20,18 +20,18 @@ function Command({ text }) {
 /** Paste a link or a key: the same as opening the link. */
 function Paste({ pair }) {
   const [wrong, set] = useState("");
-  const take = (/** @type {any} */ e) => { e.preventDefault(); const box = e.currentTarget.elements.namedItem("link"); set(pair(box.value)); box.value = ""; };
+  const take = (e) => { e.preventDefault(); const box = e.currentTarget.elements.namedItem("link"); set(pair(box.value)); box.value = ""; };
   return html`<form class="cmd paste" onSubmit=${take}><input name="link" type="password" autocomplete="off" spellcheck=${false} aria-label="Pairing link or read key" aria-describedby="paste-wrong" placeholder="Pairing link or read key" /><button class="btn">Connect</button></form>
     <p id="paste-wrong" class="bad" role="alert">${wrong}</p>`;
 }
 export function Empty({ on, local, role }) {
   const c = S.conn.value, here = c.state === "live", relayed = c.state.startsWith("relay"), locked = c.why === "locked" || c.why === "refused";
   const away = !here && !relayed && (role === "relay" || role === "static" || !local);
-  const readers = Object.values(S.machines.value[0]?.readers ?? {}), logs = readers.some((/** @type {any} */ r) => r?.state === "ok");
+  const readers = Object.values(S.machines.value[0]?.readers ?? {}), logs = readers.some((r) => r?.state === "ok");
   const [title, text] = here || relayed ? ["Waiting for your first session", here ? "The agent runs and watches for your coding tools. Use one of them once and this page fills in by itself." : "The relay answers. It fills in by itself as soon as an agent with its push key reports a session."]
     : away ? ["Connect this browser", locked && c.why === "refused" ? "The relay did not accept this browser's key. Make a new one where the relay runs, or paste another link." : "Open the pairing link that the relay printed, or paste it here. The key stays in this browser."]
     : ["Start the agent", "Run this where you use Claude Code. It reads the session logs already on that machine. Nothing leaves it unless you set up a relay."];
-  const step = (/** @type {string} */ state, /** @type {string} */ name, /** @type {string} */ note) => html`<li class=${state}><i aria-hidden="true"></i><div><b>${name}</b><span>${note}</span></div><span class="sr">${state === "ok" ? "done" : state === "wait" ? "waiting" : "to do"}</span></li>`;
+  const step = (state, name, note) => html`<li class=${state}><i aria-hidden="true"></i><div><b>${name}</b><span>${note}</span></div><span class="sr">${state === "ok" ? "done" : state === "wait" ? "waiting" : "to do"}</span></li>`;
   return html`<section class="panel empty" aria-labelledby="h-empty"><div class="say"><h1 id="h-empty">${title}</h1><p>${text}</p>
       ${away ? html`<${Paste} pair=${on.pair} />` : !here && !relayed && html`<${Command} text="python -m local_agent run" />`}
       ${away && on.canAskLocal && html`<p class="after"><button class="link" onClick=${on.local}>Connect to this computer</button> asks your browser for permission to reach an agent that runs here.</p>`}

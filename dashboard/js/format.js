@@ -1,22 +1,22 @@
 // Numbers, money and times as people read them. Pure: no state, no DOM.
 
 export const MINUTE = 60000, HOUR = 3600000, DAY = 86400000;
-const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+const two = (n) => String(n).padStart(2, "0");
 const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 export { zone };
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const made = new Map();
-/** Intl objects are slow to make, quick to use. @param {string} key @param {Intl.DateTimeFormatOptions} o */
+/** Intl objects are slow to make, quick to use. */
 const intl = (key, o) => made.get(key) ?? (made.set(key, new Intl.DateTimeFormat("en-GB", o)), /** @type {Intl.DateTimeFormat} */ (made.get(key)));
 
-/** An ISO time, or a number already in ms, in ms; null stays null. @param {any} t @returns {number|null} */
+/** An ISO time, or a number already in ms, in ms; null stays null. @returns {number|null} */
 export function ms(t) {
   if (t == null || t === "") return null;
   const n = typeof t === "number" ? t : Date.parse(t);
   return Number.isFinite(n) ? n : null;
 }
-/** 1284113 -> "1.28M" @param {number|null|undefined} n */
+/** 1284113 -> "1.28M" */
 export function tokens(n) {
   if (n == null) return "–";
   if (n < 999.5) return String(Math.round(n));
@@ -26,20 +26,18 @@ export function tokens(n) {
   }
   return "";
 }
-/** Whole dollars from a thousand on; a price that is not known is a dash, never zero. @param {number|null|undefined} n */
+/** Whole dollars from a thousand on; a price that is not known is a dash, never zero. */
 export function money(n) {
   if (n == null || !Number.isFinite(n)) return "–";
   if (n > 0 && n < 0.005) return "<$0.01";
   return "$" + (n >= 999.995 ? Math.round(n).toLocaleString("en-US") : n.toFixed(2));
 }
-/** @param {number} n */
 export const count = (n) => n.toLocaleString("en-US");
-/** @param {number|null|undefined} n */
 export const pct = (n) => (n == null ? "–" : n > 0 && n < 0.5 ? "<1%" : Math.round(n) + "%");
-/** "1 session", "2 sessions" @param {number} n @param {string} word */
+/** "1 session", "2 sessions" */
 export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
-/** 8040000 -> "2h 14m" @param {number} length */
+/** 8040000 -> "2h 14m" */
 export function span(length) {
   const m = Math.max(0, Math.round(length / MINUTE));
   if (m < 60) return m + "m";
@@ -48,7 +46,6 @@ export function span(length) {
   const d = Math.floor(h / 24);
   return h % 24 && d < 10 ? `${d}d ${h % 24}h` : `${d}d`;
 }
-/** @param {number} length */
 export function ago(length) {
   const s = Math.max(0, Math.round(length / 1000));
   if (s < 3) return "now";
@@ -57,12 +54,11 @@ export function ago(length) {
   if (s < 172800) return Math.floor(s / 3600) + "h ago";
   return Math.floor(s / 86400) + "d ago";
 }
-/** @param {number} t */
 export const clock = (t) => intl("clock", { hour: "2-digit", minute: "2-digit" }).format(t);
-/** The local calendar day of a moment: "2026-11-22" @param {number} t */
+/** The local calendar day of a moment: "2026-11-22" */
 export function dateOf(t) { const d = new Date(t); return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`; }
 
-/** "Today 11:07", "Yesterday 18:20", "Wed 09:14", "3 Nov 10:02", "3 Nov 2024" @param {number|null} t @param {number} now */
+/** "Today 11:07", "Yesterday 18:20", "Wed 09:14", "3 Nov 10:02", "3 Nov 2024" */
 export function when(t, now) {
   if (t == null) return "–";
   const d = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(t).setHours(0, 0, 0, 0)) / DAY);
@@ -72,21 +68,21 @@ export function when(t, now) {
   if (new Date(t).getFullYear() !== new Date(now).getFullYear()) return intl("date", { day: "numeric", month: "short", year: "numeric" }).format(t);
   return `${intl("day", { day: "numeric", month: "short" }).format(t)} ${clock(t)}`;
 }
-/** "18:22, in 3h 10m" or "Wed 18:22, in 3d 7h" @param {number} t @param {number} now */
+/** "18:22, in 3h 10m" or "Wed 18:22, in 3d 7h" */
 export function until(t, now) {
   if (t <= now) return "resets now";
   return `${t - now < DAY ? clock(t) : weekClock(t)}, in ${span(t - now)}`;
 }
-/** "Wed 18:22" @param {number} t */
+/** "Wed 18:22" */
 export const weekClock = (t) => `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
 
-/** Calendar days are plain dates: no zone may move them. @param {string} date */
+/** Calendar days are plain dates: no zone may move them. */
 export const utc = (date) => Date.parse(date + "T00:00:00Z");
-/** "Sat 14 Nov" @param {string} date */
+/** "Sat 14 Nov" */
 export const dayName = (date) => intl("dayName", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" }).format(utc(date)).replace(",", "");
-/** "14 Nov" @param {string} date */
+/** "14 Nov" */
 export const dayShort = (date) => intl("dayShort", { day: "numeric", month: "short", timeZone: "UTC" }).format(utc(date));
-/** "Nov" @param {string} date */
+/** "Nov" */
 export const monthName = (date) => intl("month", { month: "short", timeZone: "UTC" }).format(utc(date));
-/** The date *n* days later. @param {string} date @param {number} n */
+/** The date *n* days later. */
 export const shiftDate = (date, n) => new Date(utc(date) + n * DAY).toISOString().slice(0, 10);

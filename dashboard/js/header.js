@@ -15,7 +15,6 @@ const SAY = /** @type {Record<string, [string, string]>} */ ({
   none: ["Not connected", "Nothing answers, and this browser has no earlier state"],
   sample: ["Sample data", "Made-up numbers. Nothing here is yours"],
 });
-/** @param {{state: string, why: string}} c */
 export function said(c) {
   if (c.why === "refused") return ["Key refused", "The relay does not accept this browser's key any more. Open a new pairing link, or forget the key"];
   if (c.why === "locked" && c.state === "none") return ["Not paired", "This relay wants a read key. Open its pairing link"];
@@ -28,18 +27,18 @@ function Age() {
   const old = S.clockNow.value - at;
   return html`<span class="age num">${old < HOUR ? ago(old) : when(at, S.clockNow.value)}</span>`;
 }
-const host = (/** @type {string} */ base) => base.replace(/^https?:\/\//, "").replace(/\/$/, "");
+const host = (base) => base.replace(/^https?:\/\//, "").replace(/\/$/, "");
 
 export function Badge({ link, pairs, local, on }) {
   const c = S.conn.value, [name, why] = said(c), relay = link?.relay, at = S.asOf.value;
-  const step = (/** @type {boolean} */ here, /** @type {string} */ title, /** @type {any} */ note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
+  const step = (here, title, note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
   return html`<button class="badge" data-state=${c.state} popovertarget="source"><i class="glyph" aria-hidden="true"></i><span class="sr">Data source: </span><span>${name}</span><${Age} /></button>
     <div id="source" popover class="pop"><h3>${name}</h3><p class="quiet">${why}.</p>
       <ol class="chain">${step(c.state === "live", "Agent on this computer", link?.agent ? host(link.agent.base) : local === "prompt" ? "this page may not ask it yet" : "not on this device")}
         ${step(c.state.startsWith("relay"), "Relay", relay ? host(relay.base) : "not paired")}
         ${step(c.state === "stored", "Saved in this browser", at && c.state !== "sample" ? `as of ${when(at, S.clockNow.value)}` : "nothing saved yet")}
         ${step(c.state === "sample", "Sample data", "only when you ask for it")}</ol>
-      ${pairs.length > 0 && html`<ul class="pairs">${pairs.map((/** @type {any} */ p) => html`<li class=${relay?.key === p.key ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${relay?.key === p.key} onClick=${() => on.choose(p)}><b>${p.name || host(p.relay)}</b><span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${p.name || host(p.relay)}`}>Forget</button></li>`)}</ul>`}
+      ${pairs.length > 0 && html`<ul class="pairs">${pairs.map((p) => html`<li class=${relay?.key === p.key ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${relay?.key === p.key} onClick=${() => on.choose(p)}><b>${p.name || host(p.relay)}</b><span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${p.name || host(p.relay)}`}>Forget</button></li>`)}</ul>`}
       ${local === "prompt" && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
       <button class="btn" onClick=${on.retry}>Try again now</button></div>`;
 }
@@ -48,7 +47,7 @@ export function Theme() {
   const [t, set] = useState(prefs.get("theme", "auto"));
   useEffect(() => { document.documentElement.dataset.theme = t; prefs.set("theme", t); }, [t]);
   useEffect(() => {
-    const key = (/** @type {KeyboardEvent} */ e) => {
+    const key = (e) => {
       if (e.metaKey || e.ctrlKey || e.altKey || /INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tagName ?? "")) return;
       if (e.key === "t") set((v) => NEXT[v]);
       if (e.key === "?") document.getElementById("keys")?.togglePopover();

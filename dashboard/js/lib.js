@@ -7,13 +7,12 @@ export { render, Fragment, Component };
 
 // htm keeps static subtrees for ever and Preact links each of them to its parents: together they keep every
 // tree that was ever drawn, about 128 kB a message. this[0] = 3 turns that cache off (see htm's README).
-export const html = htm.bind(/** @this {any} @param {any[]} a */ function (...a) { this[0] = 3; return h.apply(null, /** @type {any} */ (a)); });
+export const html = htm.bind(/** @this {any} */ function (...a) { this[0] = 3; return h.apply(null, /** @type {any} */ (a)); });
 
 /** A component that is drawn again only when one of its props is another object than before.
- * @param {(props: any) => any} draw */
+ * */
 export function memo(draw) {
   return class extends Component {
-    /** @param {any} next */
     shouldComponentUpdate(next) {
       for (const k in next) if (next[k] !== this.props[k]) return true;
       return Object.keys(next).length !== Object.keys(this.props).length;

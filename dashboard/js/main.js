@@ -14,12 +14,12 @@ import { share } from "./scale.js";
 const pairs = pairings(localStorage), version = signal(0), local = signal("none"), role = signal(keep.prefs.get("role", "")), update = signal(false);
 let link = /** @type {ReturnType<typeof connect>|null} */ (null);
 
-/** The relay of this page: its own origin when a relay serves it, else the one that was paired. @param {string} is */
+/** The relay of this page: its own origin when a relay serves it, else the one that was paired. */
 function relayFor(is) {
   const own = is === "relay" ? source.self : undefined, p = pairs.current(own);
   return p ? { base: p.relay, key: p.key } : own ? { base: own } : null;
 }
-/** Take a pairing link or a key. @param {string} text @returns {string} why not, or nothing */
+/** Take a pairing link or a key. @returns {string} why not, or nothing */
 function pair(text) {
   const p = read(text, source.self);
   if (typeof p === "string") return p;
@@ -32,7 +32,7 @@ function start() {
   link = connect({
     self: source.self, hint: role.value, agentFor: source.agentFor, relayFor, ping: source.ping, feed: source.feed, socket: source.socket, subscribe: source.subscribe,
     cursor: S.cursor, reporting: S.anyReports, alive: S.alive, visible: () => !document.hidden,
-    apply: (feed, base, fresh) => { const ok = S.apply(feed, base, fresh); if (ok) keep.save(S.kept); return ok; },
+    apply: (feed, base, fresh) => { const ok = S.apply({ home: link?.agent?.base === base ? "agent" : "relay", ...feed }, base, fresh); if (ok) keep.save(S.kept); return ok; },
     load: async () => { const old = await keep.load(); if (old) S.restore(old); return !!old; },
     role: (is) => { role.value = is; keep.prefs.set("role", is); },
     status: (s) => { S.conn.value = s; version.value++; },
@@ -50,8 +50,8 @@ const leave = () => { location.href = location.pathname; };
 const on = {
   retry: () => link?.wake(), pair, sample,
   local: async () => { await source.askLocal(); local.value = await source.localPermission(); link?.again(); },
-  choose: (/** @type {any} */ p) => { pairs.choose(p); version.value++; link?.again(); },
-  forget: async (/** @type {any} */ p) => { pairs.forget(p); await keep.forget(); if (!pairs.all.length || link?.relay?.key === p.key) S.clear(); version.value++; link?.again(); },
+  choose: (p) => { pairs.choose(p); version.value++; link?.again(); },
+  forget: async (p) => { pairs.forget(p); await keep.forget(); if (!pairs.all.length || link?.relay?.key === p.key) S.clear(); version.value++; link?.again(); },
   get canAskLocal() { return local.value === "prompt"; },
 };
 
@@ -118,7 +118,7 @@ addEventListener("keydown", (e) => {
 });
 if ("serviceWorker" in navigator && isSecureContext) {
   const types = /** @type {any} */ (window).trustedTypes, script = "sw.js";
-  const url = types ? types.createPolicy("app", { createScriptURL: (/** @type {string} */ u) => { if (u !== script) throw new TypeError(u); return u; } }).createScriptURL(script) : script;
+  const url = types ? types.createPolicy("app", { createScriptURL: (u) => { if (u !== script) throw new TypeError(u); return u; } }).createScriptURL(script) : script;
   const was = navigator.serviceWorker.controller;
   navigator.serviceWorker.addEventListener("controllerchange", () => { if (was) update.value = true; });
   addEventListener("load", () => navigator.serviceWorker.register(url).catch(() => {}));

@@ -3,7 +3,7 @@
 const FAMILY = /opus|sonnet|haiku/;
 const TOOLS = /** @type {Record<string, string>} */ ({ claude_code: "Claude Code", claude_desktop: "Claude Desktop", codex: "Codex", gemini: "Gemini", opencode: "OpenCode", unknown: "Unknown tool" });
 
-/** "claude-opus-4-1-20250805" -> "Opus 4.1"; a name we cannot read stays as it is. @param {string} id */
+/** "claude-opus-4-1-20250805" -> "Opus 4.1"; a name we cannot read stays as it is. */
 export function modelName(id) {
   if (!id) return "Unknown";
   const bare = id.replace(/^[\w.-]+\/(?=[\w.-]+$)/, "").replace(/[-@]\d{8}.*$/, "").replace(/^(?:[a-z]{2,4}\.)?(?:anthropic\.)?claude-/, "").replace(/-(?:latest|v\d+(?::\d+)?)$/, "");
@@ -12,7 +12,6 @@ export function modelName(id) {
   const version = bare.replace(family, "").replace(/^-|-$/g, "").replace("-", ".");
   return family[0].toUpperCase() + family.slice(1) + (version ? " " + version : "");
 }
-/** @param {string} type */
 export const toolName = (type) => TOOLS[type] ?? (type ? type.replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase()) : "Unknown tool");
 
 /** Which colour class each model has. The largest model of a family has the family's colour; the next ones take
@@ -28,7 +27,7 @@ export function modelColours(models) {
   }
   return out;
 }
-/** A window that a server did not label. @param {{label?: string, window?: string, tool?: string}} l */
+/** A window that a server did not label. */
 export function limitName(l) {
   if (l.label) return l.label;
   const w = l.window ?? "";
@@ -36,7 +35,7 @@ export function limitName(l) {
   if (w === "seven_day") return "Week, all models";
   return w.startsWith("seven_day_") ? "Week, " + modelName(w.slice(10)) : w.replace(/_/g, " ");
 }
-/** How long a window is, in hours; 0 when its name does not say. @param {string|undefined} w */
+/** How long a window is, in hours; 0 when its name does not say. */
 export const windowHours = (w) => (w?.startsWith("five_hour") ? 5 : w?.startsWith("seven_day") ? 168 : 0);
 
 const PROVENANCE = /** @type {Record<string, string>} */ ({
@@ -44,5 +43,4 @@ const PROVENANCE = /** @type {Record<string, string>} */ ({
   declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
   estimated: "An estimate. No log with real counts was found.",
 });
-/** @param {string|undefined} p */
 export const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";

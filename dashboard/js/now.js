@@ -21,8 +21,8 @@ function Figures({ b, s }) {
 }
 function Mix({ models }) {
   const top = models.slice(0, 3), rest = models.slice(3);
-  const list = rest.length ? [...top, { model: null, tokens: rest.reduce((/** @type {number} */ a, /** @type {any} */ m) => a + m.tokens, 0), cost: rest.reduce((/** @type {number} */ a, /** @type {any} */ m) => a + (m.cost ?? 0), 0) }] : top;
-  const name = (/** @type {any} */ m) => (m.model === null ? plural(rest.length, "other") : modelName(m.model)), c = (/** @type {any} */ m) => (m.model === null ? "c-other" : S.colour(m.model));
+  const list = rest.length ? [...top, { model: null, tokens: rest.reduce((a, m) => a + m.tokens, 0), cost: rest.reduce((a, m) => a + (m.cost ?? 0), 0) }] : top;
+  const name = (m) => (m.model === null ? plural(rest.length, "other") : modelName(m.model)), c = (m) => (m.model === null ? "c-other" : S.colour(m.model));
   return html`<div class="wide"><dt>Models</dt><dd class="mix" aria-hidden="true">${list.map((m) => html`<span class=${c(m)} style=${{ flexGrow: Math.max(m.tokens, 1) }}></span>`)}</dd>
     <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${money(m.cost)}</b></span>`)}</dd></div>`;
 }
@@ -39,8 +39,8 @@ export function Block() {
         ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)} cache` : ""}</dd></div>`
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
-      <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute ?? 0)}<small>/min</small></dd><dd class="sub num">${money(b.burn?.cost_per_hour ?? 0)}/h</dd>
-        ${b.burn?.series?.length > 0 && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
+      <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num">${money(b.burn?.cost_per_hour)}/h</dd>
+        ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
       <${Mix} models=${[...(b.models ?? [])].sort((x, y) => (y.cost ?? 0) - (x.cost ?? 0) || y.tokens - x.tokens)} />
     </dl></section>`;
 }
@@ -59,7 +59,7 @@ function Limit({ l, t }) {
 function Recent() {
   const list = S.recent.value.filter((r) => !r.gap), b = S.block.value;
   if (!list.length) return null;
-  const known = list.some((r) => r.percent != null), most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
+  const known = list.some((r) => r.reached || (r.percent != null && r.basis !== "derived")) || b?.percent_basis === "official", most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
   const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached }));
   if (b && ms(list[list.length - 1].start) !== b.from) bars.push(/** @type {any} */ ({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, now: true }));
   const hit = list.filter((r) => r.reached).length;
@@ -82,7 +82,7 @@ const ActiveRow = memo(({ s, t, colour }) => html`<li>
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>
   <span class="num r tok">${tokens(s.all)}</span><span class="num r">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(t - s.start) : "–"}</span></li>`);
 
-/** The first few of a list, and a button for the rest. @param {any[]} list @param {number} n @returns {[any[], any]} */
+/** The first few of a list, and a button for the rest. @returns {[any[], any]} */
 function useFew(list, n) {
   const [all, set] = useState(false);
   const rest = list.length - n;

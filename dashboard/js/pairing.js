@@ -8,7 +8,7 @@ const KEY = /^sr_(read|admin|push)_([A-Za-z0-9-]{8,})_[A-Za-z0-9]+_[0-9a-f]{8}$/
 const PAIRS = "session-relay.pairs", CHOSEN = "session-relay.pair";
 
 /** An address as every other part uses it: ending in a slash; "" when it may not be used.
- * Only a relay on this computer may be plain http: a key must not cross a network in the open. @param {string} text */
+ * Only a relay on this computer may be plain http: a key must not cross a network in the open. */
 export function baseOf(text) {
   try {
     const u = new URL(text);
@@ -32,23 +32,18 @@ export function read(text, self) {
   if (!relay) return "The relay's address must begin with https://";
   return { relay, key, name: p.get("name")?.slice(0, 60) ?? "" };
 }
-
-/** @param {Storage} storage */
 export function pairings(storage) {
   /** @returns {Pair[]} */
   const list = () => { try { return JSON.parse(storage.getItem(PAIRS) ?? "[]"); } catch { return []; } };
-  const write = (/** @type {Pair[]} */ all) => { try { storage.setItem(PAIRS, JSON.stringify(all)); } catch { /* private mode: kept for this visit only */ } };
+  const write = (all) => { try { storage.setItem(PAIRS, JSON.stringify(all)); } catch { /* private mode: kept for this visit only */ } };
   let here = list();
   const chosen = () => { try { return storage.getItem(CHOSEN); } catch { return null; } };
   return {
     get all() { return here; },
     /** The pair in use. @param {string} [relay] only one of this relay */
     current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen()) ?? fit[fit.length - 1] ?? null; },
-    /** @param {Pair} pair */
     add(pair) { here = [...here.filter((p) => p.key !== pair.key), pair]; write(here); this.choose(pair); },
-    /** @param {Pair} pair */
     choose(pair) { try { storage.setItem(CHOSEN, pair.key); } catch { /* as above */ } },
-    /** @param {Pair} pair */
     forget(pair) { here = here.filter((p) => p.key !== pair.key); write(here); if (chosen() === pair.key) try { storage.removeItem(CHOSEN); } catch { /* as above */ } },
   };
 }

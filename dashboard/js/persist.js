@@ -2,7 +2,7 @@
 // without its time. Where nothing may be kept (private mode) the page works and keeps nothing.
 const DB = "session-relay", STORE = "last", ID = "state";
 
-/** @returns {Promise<IDBObjectStore>} @param {IDBTransactionMode} mode */
+/** @returns {Promise<IDBObjectStore>} */
 const store = (mode) => new Promise((ok, no) => {
   const open = indexedDB.open(DB, 1);
   open.onupgradeneeded = () => open.result.createObjectStore(STORE);
@@ -17,7 +17,7 @@ export async function load() {
   } catch { return null; }
 }
 let timer = 0, pending = /** @type {null|(() => any)} */ (null);
-/** Keep this, at most once in five seconds. @param {() => any} make */
+/** Keep this, at most once in five seconds. */
 export function save(make) {
   pending = make;
   timer ||= window.setTimeout(flush, 5000);
@@ -33,8 +33,6 @@ export async function forget() {
   try { (await store("readwrite")).delete(ID); } catch { /* nothing was kept */ }
 }
 export const prefs = {
-  /** @param {string} k @param {string} or */
   get(k, or) { try { return localStorage.getItem("session-relay." + k) ?? or; } catch { return or; } },
-  /** @param {string} k @param {string} v */
   set(k, v) { try { localStorage.setItem("session-relay." + k, v); } catch { /* not kept */ } },
 };

@@ -4,12 +4,11 @@ import { newest } from "./feed.js";
 /** @typedef {{q: string, project: string, model: string, machine: string, by: string, up: boolean}} Query */
 /** @type {Query} */
 export const ALL = { q: "", project: "", model: "", machine: "", by: "last", up: false };
-/** @param {Query} q */
 export const filtered = (q) => !!(q.q.trim() || q.project || q.model || q.machine);
 
 /** @type {WeakMap<object, string>} */
 const known = new WeakMap();
-/** The lower-case text of a session, made once for each object. @param {any} s */
+/** The lower-case text of a session, made once for each object. */
 function text(s) {
   let t = known.get(s);
   if (t === undefined) known.set(s, (t = `${s.title ?? ""}\n${s.project ?? ""}\n${s.git_branch ?? ""}\n${s.machine ?? ""}\n${(s.models_used ?? []).join(" ")}\n${s.id}`.toLowerCase()));
@@ -17,7 +16,7 @@ function text(s) {
 }
 const VALUE = /** @type {Record<string, (s: any) => any>} */ ({ last: (s) => s.last ?? 0, project: (s) => (s.project ?? "").toLowerCase(), machine: (s) => (s.machine ?? "").toLowerCase(), length: (s) => s.length, tokens: (s) => s.all, cost: (s) => s.cost ?? -1 });
 
-/** The sessions of a list that answer a query, in its order. @param {any[]} list newest first @param {Query} q */
+/** The sessions of a list that answer a query, in its order. @param {any[]} list newest first */
 export function search(list, q) {
   const words = q.q.toLowerCase().split(/\s+/).filter(Boolean);
   let out = list;
@@ -26,16 +25,17 @@ export function search(list, q) {
   const v = VALUE[q.by], sign = q.up ? 1 : -1;
   return [...out].sort((a, b) => { const x = v(a), y = v(b); return (x < y ? -1 : x > y ? 1 : 0) * sign; });
 }
-/** What is here and what a server's pages gave, each session once and in its newer state. @param {any[]} here @param {any[]} pages @param {Query} q */
+/** What is here and what a server's pages gave, each session once and in its newer state. */
 export function union(here, pages, q) {
   const have = new Set(here.map((s) => s.key));
   const all = [...here, ...pages.filter((s) => !have.has(s.key))];
   return q.by === "last" && !q.up ? all.sort(newest) : search(all, { ...ALL, by: q.by, up: q.up });
 }
-const SORT = /** @type {Record<string, string>} */ ({ last: "last_activity", project: "project", machine: "machine", length: "duration_minutes", tokens: "estimated_tokens", cost: "cost" });
-/** The same query for the server. @param {Query} q @param {string|null} cursor @param {number} limit */
+/** What a server can sort by; by names only what is all here can be sorted. */
+export const SORT = /** @type {Record<string, string>} */ ({ last: "last_activity", length: "duration", tokens: "tokens", cost: "cost" });
+/** The same query for the server. */
 export function asked(q, cursor, limit) {
-  const p = new URLSearchParams({ limit: String(limit), sort: (q.up ? "" : "-") + SORT[q.by] });
+  const p = new URLSearchParams({ limit: String(limit), sort: (q.up ? "" : "-") + (SORT[q.by] ?? SORT.last) });
   if (q.q.trim()) p.set("q", q.q.trim());
   for (const k of /** @type {const} */ (["project", "model", "machine"])) if (q[k]) p.set(k, q[k]);
   if (cursor) p.set("cursor", cursor);

@@ -2,7 +2,7 @@
 import { ms, shiftDate, dateOf, DAY } from "./format.js";
 
 const TIMES = new Set(["start_time", "end_time", "last_activity", "start", "end", "resets_at", "observed_at", "last_seen", "hit_at", "runs_out_at", "at", "server_time"]);
-/** Every time in a value, moved by *by*; dates by whole days. @param {any} v @param {number} by @param {number} days @returns {any} */
+/** Every time in a value, moved by *by*; dates by whole days. @returns {any} */
 export function move(v, by, days) {
   if (Array.isArray(v)) return v.map((x) => (Array.isArray(x) && typeof x[0] === "string" && /T.*Z$/.test(x[0]) ? [new Date((ms(x[0]) ?? 0) + by).toISOString(), ...x.slice(1)] : move(x, by, days)));
   if (!v || typeof v !== "object") return v;

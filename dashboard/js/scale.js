@@ -3,29 +3,29 @@ import { clock, money, ms, pct, span, tokens } from "./format.js";
 
 /** How much of the block is used, and how sure that is.
  * official: the tool told us. guess: against the largest earlier block. none: tokens only.
- * @param {any} b @param {any[]} recent @returns {{kind: "official"|"guess"|"none", percent: number|null}} */
+ * @returns {{kind: "official"|"guess"|"none", percent: number|null}} */
 export function share(b, recent) {
   if (b.percent != null && b.percent_basis !== "largest earlier block") return { kind: "official", percent: b.percent };
   if (b.percent != null) return { kind: "guess", percent: b.percent };
   const most = Math.max(0, ...recent.map((r) => r.tokens ?? 0));
   return most > 0 ? { kind: "guess", percent: (100 * (b.tokens?.total ?? 0)) / most } : { kind: "none", percent: null };
 }
-/** The chart's numbers in its own unit: points, projection, limit and the top of the axis. @param {any} b */
+/** The chart's numbers in its own unit: points, projection, limit and the top of the axis. */
 export function scale(b) {
   const percent = b.unit !== "tokens";
   const official = percent && b.percent_basis !== "largest earlier block";
   const limit = percent ? 100 : b.limit ?? null;
-  const points = (b.curve ?? []).map((/** @type {any} */ p) => [Math.min(b.to, Math.max(b.from, ms(p[0]) ?? b.from)), p[1] ?? 0]);
+  const points = (b.curve ?? []).map((p) => [Math.min(b.to, Math.max(b.from, ms(p[0]) ?? b.from)), p[1] ?? 0]);
   const end = points[points.length - 1] ?? [b.from, 0];
   const p = b.projection;
-  const to = (/** @type {number|null|undefined} */ v) => (v == null ? null : percent ? v : limit ? (v * limit) / 100 : null);
+  const to = (v) => (v == null ? null : percent ? v : limit ? (v * limit) / 100 : null);
   const value = !p ? null : percent ? p.percent : p.tokens ?? to(p.percent);
   const proj = value == null ? null : { value, low: Math.min(value, to(p.low) ?? value), high: Math.max(value, to(p.high) ?? value) };
-  const most = Math.max(end[1], ...points.map((/** @type {number[]} */ q) => q[1]), proj ? Math.min(proj.high, limit ? limit * 1.56 : proj.high) : 0, proj?.value ?? 0);
+  const most = Math.max(end[1], ...points.map((q) => q[1]), proj ? Math.min(proj.high, limit ? limit * 1.56 : proj.high) : 0, proj?.value ?? 0);
   const max = limit ? Math.max(limit * 1.12, Math.min(most * 1.04, limit * 3)) : (most || 1) * 1.15;
-  return { percent, official, limit, points, end, proj, max, over: official && !!proj && proj.value >= 100, say: (/** @type {number} */ v) => (percent ? pct(v) : tokens(v)) };
+  return { percent, official, limit, points, end, proj, max, over: official && !!proj && proj.value >= 100, say: (v) => (percent ? pct(v) : tokens(v)) };
 }
-/** Where the block is heading, in a sentence. @param {any} b @param {any[]} recent @returns {{tone: ""|"good"|"warn"|"bad", text: string}} */
+/** Where the block is heading, in a sentence. @returns {{tone: ""|"good"|"warn"|"bad", text: string}} */
 export function verdict(b, recent) {
   const p = b.projection, s = share(b, recent);
   if (s.kind === "official" && (s.percent ?? 0) >= 100) return { tone: "bad", text: `The limit is reached; resets at ${clock(b.to)}` };
@@ -36,7 +36,7 @@ export function verdict(b, recent) {
   const range = p.low != null && p.high != null && Math.round(p.low) !== Math.round(p.high) ? `, likely ${Math.round(p.low)}–${pct(p.high)}` : "";
   return { tone: (p.high ?? p.percent) >= 100 ? "warn" : "good", text: `Heading for ${pct(p.percent)} at reset${range}` };
 }
-/** A round step for an axis with about *n* lines. @param {number} max @param {number} n */
+/** A round step for an axis with about *n* lines. */
 export function step(max, n) {
   const raw = max / n, p = 10 ** Math.floor(Math.log10(raw || 1)), m = raw / p;
   return (m <= 1 ? 1 : m <= 2 ? 2 : m <= 2.5 ? 2.5 : m <= 5 ? 5 : 10) * p;

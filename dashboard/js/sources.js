@@ -5,13 +5,11 @@ export const self = new URL("./", document.baseURI).href;
 const LOCAL = "http://localhost:3001/";
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
 export const onThisComputer = loopback;
-
-/** @param {string} base @param {string} path */
 const at = (base, path) => new URL(path, base).href;
-/** A key goes into a header, and only to the relay it belongs to. @param {{base: string, key?: string}} home @param {Record<string, string>} [more] */
+/** A key goes into a header, and only to the relay it belongs to. */
 const headers = (home, more) => ({ ...(home.key ? { Authorization: "Bearer " + home.key } : {}), ...more });
 
-/** @param {string} base @param {number} wait @returns {Promise<{home: string}|null>} null: nothing answered */
+/** @returns {Promise<{home: string}|null>} null: nothing answered */
 export async function ping(base, wait) {
   try {
     const r = await fetch(at(base, "api/v1/ping"), { signal: AbortSignal.timeout(wait), cache: "no-store", credentials: "omit" });
@@ -21,7 +19,6 @@ export async function ping(base, wait) {
 }
 
 const etags = /** @type {Map<string, string>} */ (new Map());
-/** @param {{base: string, key?: string}} home @param {string} cursor @param {number} wait */
 export async function feed(home, cursor, wait) {
   const url = at(home.base, "api/v1/feed?" + new URLSearchParams({ ...(cursor ? { cursor } : {}), tz: zone(), sessions: "200" }));
   const tag = cursor ? etags.get(url) : undefined;
@@ -37,7 +34,7 @@ export async function feed(home, cursor, wait) {
 }
 
 /** A live channel. The relay wants a ticket first, which works once and for 30 seconds; the agent wants none.
- * @param {{base: string, key?: string}} home @param {"agent"|"relay"} role */
+ * */
 export async function socket(home, role) {
   try {
     let url = at(home.base.replace(/^http/, "ws"), "ws");
@@ -50,10 +47,9 @@ export async function socket(home, role) {
     return new WebSocket(url);
   } catch { return null; }
 }
-/** @param {string} cursor */
 export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor: cursor || null, tz: zone(), sessions: 200 });
 
-/** Ask the home that answers now. @param {{base: string, key?: string}|null} home @param {string} path below api/ @param {AbortSignal} [signal] */
+/** Ask the home that answers now. @param {string} path below api/ */
 export async function question(home, path, signal) {
   if (!home) throw new Error("offline");
   const r = await fetch(at(home.base, "api/" + path), { headers: headers(home), signal, credentials: "omit" });

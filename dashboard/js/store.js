@@ -24,7 +24,7 @@ export const days = signal(/** @type {any[]} */ ([]));
 export const sample = signal(false);
 export const home = signal("");
 
-const part = (/** @type {string} */ k, /** @type {any} */ or) => computed(() => summary.value[k] ?? or);
+const part = (k, or) => computed(() => summary.value[k] ?? or);
 const rawBlock = part("block", null);
 /** The open block; one that has run out is no longer current, whoever still shows it. */
 export const block = computed(() => {
@@ -41,28 +41,27 @@ export const stale = computed(() => !["live", "relay-live", "connecting", "sampl
 export const colours = computed(() => {
   const cost = new Map();
   for (const d of days.value.slice(-30)) for (const [m, v] of Object.entries(d.models ?? {})) cost.set(m, (cost.get(m) ?? 0) + (v[1] ?? 0) + v[0] * 1e-12);
-  const rest = [...(summary.value.models ?? []), ...(block.value?.models ?? []).map((/** @type {any} */ m) => m.model)].filter((m) => !cost.has(m));
+  const rest = [...(summary.value.models ?? []), ...(block.value?.models ?? []).map((m) => m.model)].filter((m) => !cost.has(m));
   return modelColours([...[...cost].sort((a, b) => b[1] - a[1]).map(([m]) => m), ...new Set(rest)]);
 });
-/** @param {string} model */
 export const colour = (model) => "c-" + (colours.value.get(model) ?? "other");
 /** Today by the person's own calendar. */
 export const today = computed(() => dateOf(minute.value));
-/** The last n calendar days up to today; days without use are there, and empty. @param {any[]} known @param {number} n @param {string} end */
+/** The last n calendar days up to today; days without use are there, and empty. */
 export function calendar(known, n, end) {
   const by = new Map(known.map((d) => [d.date, d]));
   return Array.from({ length: n }, (_, i) => { const date = shiftDate(end, i - n + 1); return by.get(date) ?? { date, cost: 0, tokens: 0, sessions: 0 }; });
 }
 
 let state = nothing(), base = "", drawnDays = 0, queued = false;
-const frame = (/** @type {() => void} */ fn) => (globalThis.document?.hidden === false ? requestAnimationFrame(fn) : queueMicrotask(fn));
+const frame = (fn) => (globalThis.document?.hidden === false ? requestAnimationFrame(fn) : queueMicrotask(fn));
 
-/** The cursor to continue from, if what is shown came from there. @param {string} from */
+/** The cursor to continue from, if what is shown came from there. */
 export const cursor = (from) => (from === base ? state.cursor : "");
 export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at });
 export const anyReports = () => reporting(state.machines, Date.now() + skew.peek());
 
-/** Take a feed. False when it does not continue what is here. @param {any} feed @param {string} from @param {boolean} fresh its server's clock is current */
+/** Take a feed. False when it does not continue what is here. *fresh*: its server's clock is current. */
 export function apply(feed, from, fresh) {
   const next = applied(state, from === base ? feed : { ...feed, full: true });
   if (!next) return false;
@@ -71,7 +70,7 @@ export function apply(feed, from, fresh) {
   if (!queued) { queued = true; frame(draw); }
   return true;
 }
-/** Show what was kept. @param {any} old */
+/** Show what was kept. */
 export function restore(old) {
   if (base) return;
   state = { ...nothing(), ...old, cursor: "" };
@@ -100,9 +99,9 @@ export function second() {
     if (list !== days.value && now.value - drawnDays > 5000) { drawnDays = now.value; days.value = list; }
   });
 }
-/** Follow the server's clock; jitter is not worth a drawing. @param {number} at */
+/** Follow the server's clock; jitter is not worth a drawing. */
 function tick(at) { const s = at - Date.now(); if (at && Math.abs(s - skew.value) > 750) skew.value = s; }
-/** "Nothing new": what is shown is still true. @param {any} at */
+/** "Nothing new": what is shown is still true. */
 export function alive(at) {
   const t = ms(at) ?? Date.now() + skew.value;
   tick(t);

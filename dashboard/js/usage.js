@@ -11,21 +11,19 @@ const SPLITS = /** @type {Record<string, [string, (id: string) => string]>} */ (
 const HUES = ["p1", "p2", "p3", "p4", "p5"];
 
 export function Segments({ value, onChange, options, label }) {
-  return html`<div class="seg" role="radiogroup" aria-label=${label}>${options.map((/** @type {any} */ [id, name]) => html`<label class=${value === id ? "on" : ""}><input type="radio" name=${label} checked=${value === id} onChange=${() => onChange(id)} />${name}</label>`)}</div>`;
+  return html`<div class="seg" role="radiogroup" aria-label=${label}>${options.map(([id, name]) => html`<label class=${value === id ? "on" : ""}><input type="radio" name=${label} checked=${value === id} onChange=${() => onChange(id)} />${name}</label>`)}</div>`;
 }
-/** A preference that stays. @param {string} k @param {string[]} all @returns {[string, (v: string) => void]} */
+/** A preference that stays. @returns {[string, (v: string) => void]} */
 function usePref(k, all) {
   const [v, set] = useState(() => { const p = prefs.get(k, all[0]); return all.includes(p) ? p : all[0]; });
   return [v, (n) => { set(n); prefs.set(k, n); }];
 }
-/** @param {any} day @param {string} by @param {string} id @param {number} i 0 tokens, 1 cost */
+/** i: 0 tokens, 1 cost */
 const value = (day, by, id, i) => day[by]?.[id]?.[i] ?? 0;
-/** @param {any} day @param {string} unit */
 const whole = (day, unit) => (unit === "cost" ? day.cost : day.tokens) ?? 0;
-/** @param {any[]} list @param {(d: any) => number} of */
 const sum = (list, of) => list.reduce((a, d) => a + of(d), 0);
 
-/** The largest five, in order, and one for all others. @param {any[]} month @param {string} by @param {number} i */
+/** The largest five, in order, and one for all others. */
 function keysOf(month, by, i) {
   const sum = new Map();
   for (const d of month) for (const [id, v] of Object.entries(d[by] ?? {})) sum.set(id, (sum.get(id) ?? 0) + (v[i] ?? 0) + v[0] * 1e-12);
@@ -38,7 +36,7 @@ export function Usage() {
   const end = S.today.value, known = S.days.value, month = useMemo(() => S.calendar(known, 30, end), [known, end]);
   const i = unit === "cost" ? 1 : 0, fmt = unit === "cost" ? money : tokens, colours = S.colours.value;
   const { keys, others } = useMemo(() => keysOf(month, by, i), [month, by, i, colours]);
-  const rest = (/** @type {any} */ d) => Math.max(0, whole(d, unit) - keys.reduce((a, k) => a + value(d, by, k.id, i), 0));
+  const rest = (d) => Math.max(0, whole(d, unit) - keys.reduce((a, k) => a + value(d, by, k.id, i), 0));
   const rows = useMemo(() => month.map((d) => {
     const parts = [...keys.map((k) => [k.colour, value(d, by, k.id, i)]), ["c-other", others ? rest(d) : 0]];
     return { date: d.date, all: sum(parts, (p) => p[1]), parts };
@@ -47,7 +45,7 @@ export function Usage() {
   // The first column is the day under the pointer: today, unless another one is picked.
   const spans = /** @type {[string, any[], boolean][]} */ ([[day ? dayName(day.date) : "Today", day ? [day] : month.slice(-1), !!day], ["7 days", month.slice(-7), false], ["30 days", month, false]]);
   const grand = sum(month, (d) => whole(d, unit)) || 1;
-  const line = (/** @type {string} */ id, /** @type {string} */ name, /** @type {string} */ colour, /** @type {(d: any) => number} */ of) => {
+  const line = (id, name, colour, of) => {
     const share = (100 * sum(month, of)) / grand;
     return html`<tr key=${id}><th scope="row"><i class=${colour} aria-hidden="true"></i><bdi title=${id}>${name}</bdi></th>${spans.map(([, list, hot]) => html`<td class=${"num r" + (hot ? " hot" : "")}>${fmt(sum(list, of))}</td>`)}
       <td class="share"><span aria-hidden="true"><i class=${colour} style=${{ width: share + "%" }}></i></span><b class="num">${Math.round(share)}%</b></td></tr>`;
@@ -64,8 +62,6 @@ export function Usage() {
     ${unit === "cost" && S.unpriced.value.length > 0 && html`<p class="sub note">Without ${plural(S.unpriced.value.length, "model")} that no price is known for: <bdi>${S.unpriced.value.slice(0, 3).map(modelName).join(", ")}${S.unpriced.value.length > 3 ? " …" : ""}</bdi></p>`}
   </section>`;
 }
-
-/** @param {any[]} year */
 function factsOf(year) {
   let run = 0, best = 0, on = 0, sum = 0, top = year[0];
   for (const d of year) {
@@ -78,7 +74,7 @@ function factsOf(year) {
 export function Calendar() {
   const [pick, setPick] = useState(/** @type {number|null} */ (null)), known = S.days.value, end = S.today.value;
   const year = useMemo(() => S.calendar(known, 371 - ((8 - (new Date(end + "T00:00:00Z").getUTCDay() || 7)) % 7), end), [known, end]), facts = useMemo(() => factsOf(year), [year]);
-  const fact = (/** @type {string} */ name, /** @type {any} */ v) => html`<div><dt>${name}</dt><dd class="num">${v}</dd></div>`;
+  const fact = (name, v) => html`<div><dt>${name}</dt><dd class="num">${v}</dd></div>`;
   return html`<section class="cell calendar" aria-labelledby="h-cal"><header><h2 id="h-cal">Calendar</h2><span class="quiet">last 12 months</span></header>
     <${Heat} days=${year} pick=${pick} onPick=${setPick} />
     <dl class="facts">${fact("Active days", count(facts.on))}${fact("Longest run", plural(facts.best, "day"))}${fact("Per active day", money(facts.on ? facts.sum / facts.on : 0))}

@@ -31,8 +31,7 @@ mimetypes.add_type("text/javascript", ".js")
 CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
        "connect-src 'self' http://localhost:* ws://localhost:* http://127.0.0.1:* ws://127.0.0.1:* https: wss:; base-uri 'none'; form-action 'none'; "
        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types app")
-SORTS = {"last_activity": lambda s: s["last_activity"], "estimated_tokens": lambda s: s["estimated_tokens"], "cost": lambda s: s["cost"] or 0,
-         "project": lambda s: s["project"] or "", "machine": lambda s: s["machine"], "duration_minutes": lambda s: s["duration_minutes"]}
+SORTS = {"last_activity": lambda s: s["last_activity"], "tokens": lambda s: s["estimated_tokens"], "cost": lambda s: s["cost"] or 0, "duration": lambda s: s["duration_minutes"]}
 
 
 class Ledger:
@@ -62,10 +61,12 @@ class Ledger:
                 each["online"] = self.quiet_since < 150
         base = {"cursor": f"c{self.version}", "head": f"c{self.version}", "since": f"c{known}" if known else None, "reset": [], "removed": [], "machines": machines,
                 "server_time": made_up.iso(self.now()), "sample": self.options.sample, "home": self.options.home, "full": not known}
+        if known == self.version:
+            del base["machines"]
         if not known:
             return base | {"records": [self.record(s) for s in self.rows[:sent]], "summary": self.whole["summary"]}
         keys = {key for at, key in self.changed if at > known}
-        summary = {k: self.whole["summary"][k] for k in ("block", "totals", "sessions_total", "active", "limits", "alerts", "days")} if keys or known < self.version else {}
+        summary = {k: self.whole["summary"][k] for k in ("block", "totals", "sessions_total", "active", "limits", "alerts")} | {"days_changed": self.whole["summary"]["days"][-1:]} if keys or known < self.version else {}
         return base | {"records": [self.record(s) for s in self.rows if s["key"] in keys], "summary": summary}
 
     @staticmethod

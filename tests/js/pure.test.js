@@ -45,6 +45,11 @@ test("a feed continues the state, or is refused", () => {
   assert.deepEqual(two.summary, { block: null, totals: 2 });
   assert.equal(apply(two, { since: "1", cursor: "3" }), null);
 });
+test("changed days take their places among the others", () => {
+  const one = apply(nothing(), { full: true, cursor: "1", summary: { days: [{ date: "2026-01-01", cost: 1 }, { date: "2026-01-03", cost: 3 }] } });
+  const two = apply(one, { since: "1", cursor: "2", summary: { days_changed: [{ date: "2026-01-03", cost: 4 }, { date: "2026-01-04", cost: 1 }] } });
+  assert.deepEqual(two.summary, { days: [{ date: "2026-01-01", cost: 1 }, { date: "2026-01-03", cost: 4 }, { date: "2026-01-04", cost: 1 }] });
+});
 test("a session that moves to another machine in one feed stays once", () => {
   const one = apply(nothing(), { full: true, cursor: "1", records: [rec("x", "2026-01-01T00:00:00Z")] });
   const two = apply(one, { since: "1", cursor: "2", records: [{ ...rec("x", "2026-01-02T00:00:00Z"), source: "b" }], removed: [{ kind: "session", source: "a", key: "x" }] });

@@ -1,0 +1,28 @@
+// What connection.js is given and gives. For the type checker only; no browser loads it.
+type Home = { base: string; key?: string };
+type Answer = { kind: "feed"; feed: any } | { kind: "same"; at: number | null } | { kind: "refused" } | { kind: "down"; wait?: number };
+type Role = "agent" | "relay";
+type World = {
+  /** the page's own base, and what served it last time */
+  self: string;
+  hint: string;
+  agentFor(role: string): Promise<Home | null>;
+  relayFor(role: string): Home | null;
+  ping(base: string, ms: number): Promise<{ home: string } | null>;
+  feed(home: Home, cursor: string, ms: number): Promise<Answer>;
+  socket(home: Home, role: Role): Promise<any>;
+  subscribe(cursor: string): string;
+  /** false when the feed does not continue what is shown */
+  apply(feed: any, base: string, live: boolean): boolean;
+  alive(at: any): void;
+  cursor(base: string): string;
+  reporting(): boolean;
+  load(): Promise<boolean>;
+  status(s: { state: string; why: string; base: string }): void;
+  role(role: string): void;
+  timers?: Record<"hedge" | "giveUp" | "patient" | "silence" | "relaySilence" | "probe" | "probeSlow" | "patience" | "poll" | "pollHidden" | "request", number>;
+  clock?: () => number;
+  later?: (fn: () => void, ms: number) => any;
+  cancel?: (id: any) => void;
+  visible?: () => boolean;
+};
