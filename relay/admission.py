@@ -26,7 +26,7 @@ class Admissions:
         """Raises Problem 401, 403 or 429."""
         origin, ticket = asked.headers.get("origin", ""), asked.arguments.get("ticket", "")
         self._origins.must_be_ours(origin, asked.headers.get("host", ""))
-        asked.note["headers"] = {name: value for name, value in self._origins.headers(origin).items() if name in ("Vary", "Access-Control-Allow-Origin")}
+        asked.note["headers"] = self._origins.headers(origin)
         if ticket:
             self._door.take_address(address_of(asked.client))
             held = self._tickets.redeem(ticket, origin)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -57,7 +58,12 @@ class Relay:
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
-        self.reads = Reads(self.views, home=Home("relay", __version__, s.url), clock=clock)
+        self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
+
+    def _status(self) -> Mapping[str, Any]:
+        live = self.__dict__.get("live")
+        port = urlsplit(self.settings.url).port or self.settings.port
+        return {"port": port} | ({"connected_clients": live.count, "statistics": live.statistics()} if live else {})
 
     @cached_property
     def live(self) -> Live:

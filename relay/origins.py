@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 
 from ledger.errors import Problem
 
-_ALLOWED = {
+_PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, Authorization, X-API-Key, If-None-Match",
-    "Access-Control-Expose-Headers": "ETag, Retry-After, RateLimit, RateLimit-Policy",
     "Access-Control-Max-Age": "600",
 }
+_EXPOSED = "ETag, Retry-After, RateLimit, RateLimit-Policy"
 
 
 class Origins:
@@ -21,13 +21,14 @@ class Origins:
         parts = urlsplit(url)
         self._named, self._own = frozenset(named), f"{parts.scheme}://{parts.netloc}".lower()
 
-    def headers(self, origin: str) -> dict[str, str]:
+    def headers(self, origin: str, method: str = "GET") -> dict[str, str]:
         """What a browser must be told, so that a page of *origin* may read the answer. Never a wildcard."""
-        if not self._named:
-            return dict(_ALLOWED)
-        if origin.lower() not in self._named:
-            return {"Vary": "Origin", **_ALLOWED}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, **_ALLOWED}
+        told = dict(_PREFLIGHT) if method == "OPTIONS" else {}
+        if self._named:
+            told["Vary"] = "Origin"
+        if origin and origin.lower() in self._named:
+            told |= {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
+        return told
 
     def must_be_ours(self, origin: str, host: str) -> None:
         """Raises Problem 403 for a page of somebody else. No origin is no page."""

@@ -154,7 +154,7 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
         "end_time": max(end, start) if end is not None else None,
         "last_activity": sign,
         "is_active": alive,
-        "stale": claims and not alive,
+        "stale": True if claims and not alive else None,
         "total_messages": untidy.count(item.get("total_messages")) or None,
         "models_used": models,
         "estimated_tokens": int(untidy.first_positive(*(item.get(name) for name in ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens")))),
@@ -164,7 +164,7 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
         "metadata": metadata,
         "provenance": "declared",
         "columns": _columns(item, _OURS),
-        "usage": [_usage(item, start, models)],
+        "usage": _usage(item, start, models),
     }
 
 
@@ -172,7 +172,10 @@ def _usage(item: Mapping[str, Any], start: int, models: Sequence[str]) -> list[A
     counts = [untidy.count(item.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
     cost = untidy.first_positive(*(item.get(name) for name in ("real_cost", "cost_estimate", "estimated_cost")))
     model = models[0] if len(models) == 1 else "unknown"
-    return [start - start % QUARTER_MS, start, start, model, "standard", *counts, 0, untidy.count(item.get("cache_read_tokens")), 0, cost or None]
+    read = untidy.count(item.get("cache_read_tokens"))
+    if not any(counts) and not read and not cost:
+        return []
+    return [[start - start % QUARTER_MS, start, start, model, "standard", *counts, 0, read, 0, cost or None]]
 
 
 def _block(item: Mapping[str, Any], id: str, start: int) -> dict[str, Any]:
@@ -210,5 +213,5 @@ def analytics(value: Any) -> Record | None:
 
 
 def _record(kind: str, key: str, facts: Mapping[str, Any]) -> Record:
-    kept = {name: value for name, value in facts.items() if value not in (None, "", {}, []) and value is not False}
+    kept = {name: value for name, value in facts.items() if value not in (None, "", {}, [])}
     return Record(kind, key, msgspec.json.encode(kept).decode())

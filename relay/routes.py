@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
-from ledger.reads import Access
 from werkzeug.exceptions import HTTPException
 
 from ledger import page
 from ledger.errors import Busy, Full, LedgerError, Problem
+from ledger.reads import Access
 from relay import metrics, posted
 from relay.limits import address_of
 from relay.live import tickets
@@ -69,7 +69,7 @@ def _around(app: Flask, relay: Relay) -> None:
     @app.before_request
     def limited() -> Response | None:
         if request.method == "OPTIONS":
-            return Response(status=204)
+            return Response(status=204, content_type="")
         if not request.path.endswith("/v1/push"):
             g.quota = relay.door.take_address(address())
         return None
@@ -78,10 +78,13 @@ def _around(app: Flask, relay: Relay) -> None:
     def always(answer: Response) -> Response:
         for name, value in (*ALWAYS, *g.get("quota", {}).items()):
             answer.headers.setdefault(name, value)
-        for name, value in relay.origins.headers(request.headers.get("origin", "")).items():
+        for name, value in relay.origins.headers(request.headers.get("origin", ""), request.method).items():
             answer.vary.add(value) if name == "Vary" else answer.headers.set(name, value)
+        if not answer.content_type:
+            del answer.headers["Content-Type"]
         if "Content-Security-Policy" not in answer.headers and answer.mimetype != "text/html":
             answer.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+        answer.headers.pop("Date", None)  # the server gives one
         return answer
 
 

@@ -5,9 +5,10 @@ import logging
 import threading
 from collections.abc import Callable
 
+from ledger.asked import Asked
 from ledger.errors import LedgerError, Problem
 from ledger.kept import Answer
-from ledger.shell import Asked, Shell, serve
+from ledger.shell import Shell, serve
 from ledger.stores import open_store
 from relay.app import Relay, create_app
 from relay.limits import address_of
