@@ -20,7 +20,7 @@ ONLY_IN = {
     "pywebpush": ("relay/alerts/",),
     "py_vapid": ("relay/alerts/",),
 }
-LOW = {"record", "errors", "signing", "keytext"}
+LOW = {"record", "errors", "signing", "keytext", "strict"}
 MIDDLE = {"wire", "store"}
 
 

@@ -168,6 +168,10 @@ def tracker(rng: random.Random, path: Path, now: datetime) -> None:
             " project_path TEXT, conversation_id TEXT, total_messages INTEGER, models_used TEXT, estimated_tokens INTEGER, is_active BOOLEAN,"
             " metadata TEXT, five_hour_block_id TEXT, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
         )
+        database.execute(
+            "CREATE TABLE five_hour_blocks (id TEXT PRIMARY KEY, start_time TIMESTAMP, end_time TIMESTAMP, session_type TEXT, total_sessions INTEGER,"
+            " total_tokens INTEGER, efficiency_score REAL, is_complete BOOLEAN, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
+        )
         for number in range(12):
             start = now - timedelta(days=number * 2 + 1, hours=rng.randrange(6))
             database.execute(
