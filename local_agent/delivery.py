@@ -206,7 +206,8 @@ class Delivery:
         """Sign, send, and find out what came back."""
         at = now_ms // 1000 + self._offset_s
         headers = {
-            "content-type": "application/json", "content-encoding": "gzip", "relay-key": self.relay.key_id, "accept-encoding": "identity",
+            # Not plain application/json: API Gateway takes that for text, and a compressed body does not survive it.
+            "content-type": "application/vnd.session-relay+json", "content-encoding": "gzip", "relay-key": self.relay.key_id, "accept-encoding": "identity",
             **signing.headers(batch.wire, self.relay.secrets, batch.id, at),
         }  # fmt: skip
         try:

@@ -39,7 +39,8 @@ PATH = "/v1/push"
 TRIES = 5
 """How often a lost race is run again before the agent is asked to wait."""
 _LENGTH = re.compile(r"[0-9]{1,12}")
-_JSON = re.compile(r"application/json\s*(;.*)?", re.IGNORECASE)
+_JSON = re.compile(r"application/(vnd\.session-relay\+)?json\s*(;.*)?", re.IGNORECASE)
+# The name of its own is for gateways that take every body called application/json for text, and break a compressed one.
 
 Body = bytes | Callable[[int], bytes]
 """The body, or how to read so many bytes of it: nothing is read before the headers are found good."""

@@ -15,6 +15,8 @@ from ledger.keytext import KeyText
 from ledger.record import add, hash_of, to_hex
 
 JSON = "application/json"
+PACKED_JSON = "application/vnd.session-relay+json"
+"""What compressed messages are called, so that gateways do not take them for text."""
 Post = Callable[[bytes, Mapping[str, str]], "Reply"]
 
 
@@ -86,7 +88,7 @@ class Sender:
         """Sign and send *body*; header names are given with underscores, None leaves one out."""
         wire = gzip.compress(body, mtime=0) if packed else body
         made = signing.headers(wire, [secret or self.key.secret], id or f"msg_{secrets.token_hex(8)}", at or self.clock())
-        made |= {"content-type": JSON, "relay-key": self.key.id} | ({"content-encoding": "gzip"} if packed else {})
+        made |= {"content-type": PACKED_JSON if packed else JSON, "relay-key": self.key.id} | ({"content-encoding": "gzip"} if packed else {})
         for name, value in headers.items():
             made.pop(name.replace("_", "-"), None)
             if value is not None:
