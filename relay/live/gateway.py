@@ -50,11 +50,16 @@ def revealed(secrets: Sequence[bytes], client: Any = None) -> tuple[bytes, ...]:
     names = [text.decode().removeprefix(SCHEME) for text in secrets if text.startswith(SCHEME.encode())]
     if not names:
         return tuple(secrets)
-    client = client or boto3.client("ssm", config=_CONFIG)
-    try:
-        found = {one["Name"]: one["Value"] for one in client.get_parameters(Names=names, WithDecryption=True)["Parameters"]}
-    except (ClientError, BotoCoreError) as error:
-        raise Misconfigured(f"the parameters {', '.join(names)} cannot be read ({type(error).__name__}): look at the role's policy") from None
+    client, found = client or boto3.client("ssm", config=_CONFIG), {}
+    for name in names:
+        try:
+            found[name] = client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code != "ParameterNotFound":
+                raise Misconfigured(f"the parameter {name} cannot be read ({code}): look at the role's policy") from None
+        except BotoCoreError as error:
+            raise Busy(f"the parameter {name} cannot be read now ({type(error).__name__})") from None
     plain: list[bytes] = []
     for text in secrets:
         name = text.decode().removeprefix(SCHEME)
