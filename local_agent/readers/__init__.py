@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from local_agent.archive import Archive
+    from local_agent.readers.accounts import Accounts
     from local_agent.readers.report import Report
     from local_agent.settings import Settings
 
@@ -33,11 +34,26 @@ class Reader(Protocol):
 
 def build_readers(settings: Settings, *, book: Any = None, user: Path | None = None) -> list[Reader]:
     """A reader for everything that the settings name; *book* is the price book, which knows where long context costs more."""
+    from ledger.prices import PriceBook
     from local_agent.readers.accounts import Accounts
     from local_agent.readers.statusline import StatuslineReader
 
-    accounts = Accounts(None if settings.no_defaults else user or Path.home())
-    return [*_trackers(settings, accounts.of(None)), *_tools(settings, book), StatuslineReader(settings.home, accounts.of)]
+    book = book or PriceBook.load()
+    user = user or Path.home()
+    accounts = Accounts(None if settings.no_defaults else user)
+    return [
+        *_trackers(settings, accounts.of(None)), *_claude(settings, book, accounts, user), *_tools(settings, book),
+        StatuslineReader(settings.home, accounts.of),
+    ]  # fmt: skip
+
+
+def _claude(settings: Settings, book: Any, accounts: Accounts, user: Path) -> Iterator[Reader]:
+    from local_agent.readers.claude_code import ClaudeReader
+
+    desktop = () if settings.no_defaults else (desktop_sessions(user),)
+    folders = [*settings.transcripts, *(place for place in desktop if place.is_dir())]
+    if folders:
+        yield ClaudeReader(folders, book=book, account_of=accounts.of)
 
 
 def _trackers(settings: Settings, account: str) -> Iterator[Reader]:
@@ -61,10 +77,6 @@ def _tools(settings: Settings, book: Any) -> Iterator[Reader]:
     from local_agent.readers.opencode import Opencode
     from local_agent.readers.tool import ToolReader
 
-    if book is None:
-        from ledger.prices import PriceBook
-
-        book = PriceBook.load()
     if settings.codex:
         yield ToolReader(Codex(settings.codex), book=book)
     if settings.gemini:

@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 
 from ledger.record import Ref
-from local_agent.archive import Archive, Step
+from local_agent.archive import Step
 from local_agent.readers import handover, untidy
-from local_agent.readers.windows import believed
+from local_agent.windows import believed
 
 LIMIT = "limit"
 SAME_MS = 10 * 60 * 1000
@@ -52,10 +52,10 @@ def readings(value: object) -> dict[str, Reading]:
     return {name: Reading(*each) for name, each in value.items()}
 
 
-def keep(archive: Archive, step: Step, tool: str, account: str, window: str, found: Reading, source: str) -> bool:
+def keep(step: Step, tool: str, account: str, window: str, found: Reading, source: str) -> bool:
     """Take over a reading: the newest is shown, and the resets of earlier windows are remembered. False if it says nothing new."""
     ref = Ref(LIMIT, f"{tool}/{account}/{window}")
-    known = _known(archive, step, ref)
+    known = _known(step, ref)
     before = _reading(known) if known else None
     newest, other = (found, before) if before is None or found > before else (before, found)
     body = {
@@ -79,9 +79,8 @@ def _earlier(known: object, newest: Reading, other: Reading | None) -> list[int]
     return sorted(each for each in resets if each < newest.resets_at - SAME_MS)[-MOST_EARLIER:]
 
 
-def _known(archive: Archive, step: Step, ref: Ref) -> dict[str, object] | None:
-    under_way = step.puts.get(ref)
-    body = under_way.body if under_way else archive.get(ref)
+def _known(step: Step, ref: Ref) -> dict[str, object] | None:
+    body = step.get(ref)
     found = json.loads(body) if body else None
     return found if isinstance(found, dict) else None
 

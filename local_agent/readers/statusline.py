@@ -37,7 +37,7 @@ class StatuslineReader:
         if notes:
             with archive.step(self.name) as step:
                 for path in notes:
-                    kept = self._take(archive, step, path)
+                    kept = self._take(step, path)
                     changed, skipped = changed + (kept or 0), skipped + (kept is None)
         return Report(changed, ABSENT if not self._folder.is_dir() else OK, "", {}, {"damaged note": skipped} if skipped else {})
 
@@ -59,7 +59,7 @@ class StatuslineReader:
                 found.append(Path(entry.path))
         return found
 
-    def _take(self, archive: Archive, step: Step, path: Path) -> int | None:
+    def _take(self, step: Step, path: Path) -> int | None:
         """How many windows of a note were news; None if it is damaged."""
         try:
             note = json.loads(path.read_bytes())
@@ -68,7 +68,7 @@ class StatuslineReader:
             account = self._account_of(config_of(str(note["transcript"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return sum(limits.keep(archive, step, TOOL, account, name, found, "statusline") for name, found in windows.items())
+        return sum(limits.keep(step, TOOL, account, name, found, "statusline") for name, found in windows.items())
 
 
 def config_of(transcript: str) -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from local_agent.archive import Archive, Step
-from local_agent.readers import answers, handover, limits
+from local_agent.readers import answers, limits, sessions
 from local_agent.readers.answers import Answers, File, Found
 from local_agent.readers.lines import Place
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
@@ -127,7 +127,7 @@ class ToolReader:
             known, touched = Answers(step.sql, self.name), set()
             for each in looked:
                 touched |= known.keep(each.path, each.rank, each.before, each.found)
-                self._keep_limits(archive, step, each.found)
+                self._keep_limits(step, each.found)
             for session in sorted(touched | known.children(touched)):
                 self._hand_over(step, known, session)
             read = {str(each.path): known.file(each.path) for each in looked}
@@ -142,12 +142,12 @@ class ToolReader:
         counted = self._tool.answers(known, session, facts)
         body = body_of(self.name, session, facts, counted, self._book, self._account)
         if body:
-            handover.observe(step, session if UUID.fullmatch(session) else f"{self.name}:{session}", body)
+            sessions.observe(step, session if UUID.fullmatch(session) else f"{self.name}:{session}", body)
 
-    def _keep_limits(self, archive: Archive, step: Step, found: Found) -> None:
+    def _keep_limits(self, step: Step, found: Found) -> None:
         for facts in found.facts.values():
             for window, reading in limits.readings(facts.get("limits")).items():
-                limits.keep(archive, step, self.name, self._account, window, reading, "rollout")
+                limits.keep(step, self.name, self._account, window, reading, "rollout")
 
     def _report(self, changed: int, state: str = OK) -> Report:
         files = self._files or {}

@@ -13,7 +13,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from local_agent.archive import Archive, Step
-from local_agent.readers import handover, tracker_known
+from local_agent.readers import handover, sessions, tracker_known
 from local_agent.readers.accounts import ONE
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_dialects import Contents, Unreadable
@@ -115,7 +115,7 @@ class TrackerReader:
             for tracker, row in stale:
                 facts = json.loads(row.facts)
                 body = body_of(facts, claims=facts.pop("claims", False), alive=False)
-                handover.declare(step, tracker, key_of(tracker, row.id), body)
+                sessions.declare(step, tracker, key_of(tracker, row.id), body)
                 tracker_known.keep(step.sql, tracker, Known(row.kind, row.id, row.start, None, row.facts))
         return len(stale)
 
@@ -158,7 +158,7 @@ def _take_session(step: Step, tracker: str, before: Known | None, session: Sessi
     row = Known(SESSION, session.id, int(str(session.facts["start_time"])), shown_until, _text(session.facts, session.says_active))
     if row == before:
         return False
-    handover.declare(step, tracker, key_of(tracker, session.id), session.body(now))
+    sessions.declare(step, tracker, key_of(tracker, session.id), session.body(now))
     tracker_known.keep(step.sql, tracker, row)
     return True
 
@@ -177,7 +177,7 @@ def _delete_missing(step: Step, tracker: str, known: Mapping[tuple[str, str], Kn
     for row in gone:
         tracker_known.drop(step.sql, tracker, row)
         if row.kind == SESSION:
-            handover.withdraw(step, tracker, key_of(tracker, row.id))
+            sessions.withdraw(step, tracker, key_of(tracker, row.id))
         else:
             handover.delete(step, BLOCK, qualified(tracker, row.id))
     return len(gone)
