@@ -98,7 +98,7 @@ def create_app(serving: Serving, live: Live) -> Flask:
     @app.get("/", defaults={"path": ""})
     @app.get("/<path:path>")
     def file(path: str) -> Response:
-        found = page.find(path)
+        found = page.find(path, accept=request.headers.get("accept-encoding", ""))
         if found is None:
             raise Problem(404, "malformed", "there is nothing here")
         if request.if_none_match.contains_weak(found.headers["etag"].strip('"')):

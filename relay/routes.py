@@ -160,7 +160,7 @@ def _page(app: Flask) -> None:
     @app.get("/", defaults={"path": ""})
     @app.get("/<path:path>")
     def file(path: str) -> Response:
-        found = page.find(path)
+        found = page.find(path, accept=request.headers.get("accept-encoding", ""))
         if found is None:
             raise Problem(404, "not-found", "there is nothing here")
         return Response(found.body, headers=found.headers).make_conditional(request)  # type: ignore[return-value]

@@ -30,12 +30,23 @@ function Buckets({ usage }) {
       ${i % every === 0 && (i + 1) * slot < w - 20 && html`<text class="tick" x=${(i * slot).toFixed(1)} y=${h + 14}>${label(b.at)}</text>`}</g>`; })}</svg></div>`;
 }
 const KIND = /** @type {Record<string, string>} */ ({ cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" });
-const rate = (l) => (l.rate == null ? "no price known" : `$${+Number(l.rate).toFixed(4)} per million`);
+/** A cost explained: lines of one price together, the dearest first. */
+export function explained(lines) {
+  const sums = new Map();
+  for (const l of lines) {
+    const key = [l.model, l.price_class, l.kind, l.usd_per_million].join("|"), sum = sums.get(key);
+    if (sum) { sum.tokens += l.tokens; if (l.amount != null) sum.amount += l.amount; } else sums.set(key, { ...l });
+  }
+  return [...sums.values()].sort((a, b) => (b.amount ?? -1) - (a.amount ?? -1) || b.tokens - a.tokens);
+}
+const rate = (l) => (l.usd_per_million == null ? "no price known" : `$${+l.usd_per_million.toFixed(4)} per million`);
+const dated = (t) => (t ? new Date(t).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }) : "");
 function Cost({ cost, s }) {
-  const lines = cost.lines ?? [];
+  const lines = explained(cost.lines), few = lines.slice(0, 12), rest = lines.slice(12), add = (k) => rest.reduce((a, l) => a + (l[k] ?? 0), 0);
   return html`<table class="totals cost-lines"><thead><tr><th scope="col">Cost, line by line</th><th scope="col" class="r">Tokens</th><th scope="col" class="r price">Price</th><th scope="col" class="r">Cost</th></tr></thead>
-    <tbody>${lines.map((l) => html`<tr><th scope="row"><bdi title=${l.model}>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.cost)}</td></tr>`)}</tbody>
-    <tfoot><tr><th scope="row">Total</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
+    <tbody>${few.map((l) => html`<tr title=${l.source ? `Price read from ${l.source}${l.source_date ? ` on ${l.source_date}` : ""}` : ""}><th scope="row"><bdi>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class.replaceAll("+", ", ").replaceAll(":", " ")}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.amount)}</td></tr>`)}
+      ${rest.length > 0 && html`<tr><th scope="row">${plural(rest.length, "smaller line")}</th><td class="num r">${tokens(add("tokens"))}</td><td class="price"></td><td class="num r">${money(add("amount"))}</td></tr>`}</tbody>
+    <tfoot><tr><th scope="row">Total${cost.price_book?.date ? html` <span class="sub">prices as of ${dated(cost.price_book.date)}</span>` : ""}</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
 }
 /** One fetch for an open row, again when the session has moved on. */
 function useAnswer(ask, path, mark) {

@@ -121,5 +121,6 @@ if ("serviceWorker" in navigator && isSecureContext) {
   const url = types ? types.createPolicy("app", { createScriptURL: (u) => { if (u !== script) throw new TypeError(u); return u; } }).createScriptURL(script) : script;
   const was = navigator.serviceWorker.controller;
   navigator.serviceWorker.addEventListener("controllerchange", () => { if (was) update.value = true; });
-  addEventListener("load", () => navigator.serviceWorker.register(url).catch(() => {}));
+  // It fetches files of its own: not while the page still loads.
+  addEventListener("load", () => setTimeout(() => navigator.serviceWorker.register(url).catch(() => {}), 2500));
 }

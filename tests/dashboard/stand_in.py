@@ -121,7 +121,7 @@ def usage(s: dict[str, Any]) -> list[dict[str, Any]]:
 
 def cost(s: dict[str, Any]) -> dict[str, Any]:
     rates = {"input": 5, "output": 25, "cache_write_5m": 6.25, "cache_write_1h": 10, "cache_read": 0.5}
-    return {"cost": s["cost"], "currency": "USD", "lines": [{"model": s["models_used"][0], "price_class": "standard", "kind": k, "tokens": v, "rate": rates[k], "cost": v * rates[k] / 1e6} for k, v in s["tokens"].items() if v and s["models_used"]]}
+    return {"cost": s["cost"], "currency": "USD", "price_book": {"date": "2026-11-01"}, "lines": [{"model": s["models_used"][0], "price_class": "standard", "kind": k, "tokens": v, "usd_per_million": rates[k], "amount": v * rates[k] / 1e6, "source": "the price list", "source_date": "2026-11-01"} for k, v in s["tokens"].items() if v and s["models_used"]]}
 
 
 def odd(whole: dict[str, Any], now: datetime) -> None:
