@@ -121,6 +121,8 @@ def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Sign
     known = store.hashes(tenant, message.source, message.lease or "", refs) if refs and base.seq else {}
     changes = changes_of(signed, base, known)
     if changes.digest != from_hex(message.after):
+        if store.head(tenant, message.source) != head:
+            raise Conflict  # another instance wrote between our two readings: nothing is known about this message yet
         raise Problem(422, "digest-mismatch", "the changes do not lead to the digest they name")
     after = taken(base, signed, changes, terms)
     store.apply(tenant, head, after, changes.rows, changes.gone)
