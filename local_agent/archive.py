@@ -19,23 +19,39 @@ from ledger.record import MODULUS, Record, Ref
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
+from local_agent.privacy import NAMES, Privacy
 
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
 RETRY_FULL_MS = 60_000
 MOST_REFS = 90
 
+PLAIN = Privacy()
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agent_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS agent_forgotten(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS agent_declared(tracker TEXT NOT NULL, key TEXT NOT NULL, conversation TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY(tracker, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS agent_declared_by_key ON agent_declared(key);
+CREATE INDEX IF NOT EXISTS agent_declared_by_conversation ON agent_declared(conversation) WHERE conversation <> '';
+CREATE TABLE IF NOT EXISTS agent_observed(key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 """
+"""agent_declared: what trackers say of sessions. agent_observed holds only those sessions that a tracker declares, too: of
+all others the record itself is what was observed."""
 
 
 @dataclass
 class Step:
-    """One reading step under way. *sql* is the transaction's connection, for the reader's own tables."""
+    """One reading step under way. *sql* is the transaction's connection, for the reader's own tables.
+
+    *fresh* may name sessions that cannot have a record yet, which spares looking for one.
+    """
 
     sql: sqlite3.Connection
+    source: str
+    privacy: Privacy = PLAIN
+    fresh: set[str] = field(default_factory=set)
     puts: dict[Ref, Record] = field(default_factory=dict)
     gone: set[Ref] = field(default_factory=set)
 
@@ -43,6 +59,16 @@ class Step:
         """Keep this state of a record. One that a person forgot is not kept; one that did not change costs nothing."""
         self.puts[record.ref] = record
         self.gone.discard(record.ref)
+
+    def get(self, ref: Ref) -> str | None:
+        """The body of a record as this step would leave it."""
+        if ref in self.puts:
+            return self.puts[ref].body
+        if ref in self.gone:
+            return None
+        query = "SELECT body FROM ledger_rows WHERE tenant = ? AND source = ? AND kind = ? AND id = ?"
+        row = self.sql.execute(query, (LOCAL, self.source, ref.kind, ref.id)).fetchone()
+        return row[0] if row else None
 
     def delete(self, ref: Ref) -> None:
         """Only for an explicit deletion by tool or person: a file that is gone deletes nothing."""
@@ -58,7 +84,7 @@ class Archive:
     *rescued* says how many records were saved from a damaged file, None if there was none.
     """
 
-    def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int]) -> None:
+    def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int], privacy: str = NAMES) -> None:
         self.path, self.source, self.clock = Path(path), source, clock
         self.on_change: Callable[[], None] | None = None
         self.disk = "ok"
@@ -67,6 +93,7 @@ class Archive:
         self._turn = threading.RLock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.store = self._open()
+        self.privacy = Privacy(privacy, self._alias_key())
 
     # -- opening and closing ----------------------------------------------------------
 
@@ -99,6 +126,14 @@ class Archive:
             store.apply(LOCAL, None, first)
         return store
 
+    def _alias_key(self) -> bytes:
+        """Made once: an alias is the same as long as this archive lives."""
+        sql = self.store.connection()
+        if not sql.execute("SELECT 1 FROM agent_notes WHERE name = 'alias key'").fetchone():
+            with self.store.transaction() as sql:
+                sql.execute("INSERT OR IGNORE INTO agent_notes VALUES ('alias key', ?)", (secrets.token_hex(32),))
+        return bytes.fromhex(sql.execute("SELECT value FROM agent_notes WHERE name = 'alias key'").fetchone()[0])
+
     def close(self) -> None:
         """Leave the file marked as closed in order, so that the next start need not check it."""
         try:
@@ -121,7 +156,7 @@ class Archive:
                 raise Full("the disk is full: make room, the agent tries again each minute")
             try:
                 with self.store.transaction() as sql:
-                    step = Step(sql)
+                    step = Step(sql, self.source, self.privacy)
                     yield step
                     changed = self._write(self.store, step.puts, step.gone)
             except Full:

@@ -1,0 +1,1 @@
+"""Claude Code's transcripts, read exactly and fast: walk, scan, understand, settle, keep."""

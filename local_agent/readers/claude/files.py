@@ -1,0 +1,164 @@
+"""How far each transcript was read, whether it is still the same file, and what it says of its sessions.
+
+A transcript is not append-only: resuming and compacting rewrite it. So a place in it counts only while the bytes at its
+start and before the place are still those that were read.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from zlib import crc32
+
+from local_agent.readers.claude.book import Book, File
+from local_agent.readers.claude.forms import Line, Message
+from local_agent.readers.claude.scan import Batch, instant, written
+from local_agent.readers.claude.walk import Walk
+
+LENGTH_BITS = 10
+COLUMNS = "id, path, own, account, device, inode, size, changed, place, head, tail, slots, loose, gone, title, skipped"
+_SAVE = f"INSERT OR REPLACE INTO claude_files({COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_PART = (
+    "INSERT INTO claude_parts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(session, file) DO UPDATE SET cwd = coalesce(cwd, excluded.cwd),"
+    " branch = excluded.branch, last = excluded.last, context_at = CASE WHEN excluded.context THEN excluded.context_at ELSE context_at END,"
+    " context = CASE WHEN excluded.context THEN excluded.context ELSE context END"
+)
+
+
+def mark_of(text: bytes) -> int:
+    """A short piece of a file as a number: what it is, and how long."""
+    return crc32(text) << LENGTH_BITS | len(text)
+
+
+class Files:
+    """All files ever read. *known* tells a look at a folder entry what need not be read again."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, File] = {}
+        self.known: dict[str, tuple[int, int]] = {}
+        self.skipped: Counter[str] = Counter()
+        self.touched: set[int] = set()
+        self._dirty: dict[str, File] = {}
+        self._names: dict[int, str] = {}
+        self._next = 1
+
+    def load(self, sql: sqlite3.Connection) -> None:
+        rows = sql.execute(f"SELECT {COLUMNS} FROM claude_files").fetchall()
+        self.by_path = {row[1]: File(*row) for row in rows}
+        self.known = {file.path: (file.size, file.changed) for file in self.by_path.values() if not file.gone}
+        self.skipped = Counter()
+        for file in self.by_path.values():
+            file.skipped = json.loads(str(file.skipped))
+            self.skipped.update(file.skipped)
+        self._next = max((row[0] for row in rows), default=0) + 1
+        self._names.clear()
+        self.begin()
+
+    def begin(self) -> None:
+        self.touched = set()
+        self._dirty = {}
+
+    def new(self, path: str, own: str, account: str) -> File:
+        file = self.by_path[path] = File(self._next, path, own, account)
+        self._next += 1
+        return file
+
+    # -- is it the same file
+
+    def same(self, handle: int, file: File, status: os.stat_result) -> bool:
+        """Whether what was read of *file* still stands there."""
+        if file.place == 0:
+            return True
+        if (status.st_dev, status.st_ino) != (file.device, file.inode) or status.st_size < file.place:
+            return False
+        head, tail = (mark & (1 << LENGTH_BITS) - 1 for mark in (file.head, file.tail))
+        return mark_of(os.pread(handle, head, 0)) == file.head and mark_of(os.pread(handle, tail, file.place - tail)) == file.tail
+
+    def forget_place(self, file: File) -> None:
+        """Read it from its start: what it said of lines that were skipped no longer counts."""
+        self.skipped.subtract(file.skipped)
+        file.place = file.head = file.tail = 0
+        file.title, file.skipped = None, {}
+
+    # -- what a reading adds
+
+    def keep(self, sql: sqlite3.Connection, book: Book, file: File, batch: Batch) -> None:
+        if batch.skipped:
+            self.skipped.update(batch.skipped)
+            file.skipped = dict(Counter(file.skipped) + batch.skipped)
+        if batch.title and batch.title != file.title:
+            file.title = batch.title
+            if file.own in book.sessions:
+                self.touched.add(book.sessions[file.own])
+        if file.gone:
+            file.gone = 0
+            self.touched |= {session for (session,) in sql.execute("SELECT session FROM claude_parts WHERE file = ?", (file.id,))}
+        for name, part in batch.parts.items():
+            session = book.sessions.get(name or file.own)
+            if session is not None and part.last is not None:
+                sql.execute(_PART, (session, file.id, part.cwd, part.last.gitBranch, instant(part.last.timestamp or "") or 0, *_context(part.last_main)))
+                self.touched.add(session)
+        self._loose_part(sql, book, file, batch)
+        self._dirty[file.path] = file
+        self.known[file.path] = (file.size, file.changed)
+
+    def _loose_part(self, sql: sqlite3.Connection, book: Book, file: File, batch: Batch) -> None:
+        """A line without an end counts, but says nothing of its session that the line with its end would not say again."""
+        if batch.loose is not None:
+            session = book.sessions[batch.loose.line.sessionId or file.own]
+            sql.execute("INSERT OR IGNORE INTO claude_parts VALUES (?, ?, NULL, NULL, 0, 0, 0)", (session, file.id))
+
+    def flush(self, sql: sqlite3.Connection, walk: Walk) -> None:
+        sql.executemany(_SAVE, [_row(file) for file in self._dirty.values()])
+
+    def missing(self, paths: Iterable[str], walk: Walk) -> list[str]:
+        """Known files that a full walk did not meet, though it could look where they were."""
+        gone = self.by_path.keys() - set(paths)
+        return [path for path in sorted(gone) if walk.would_have_seen(path)]
+
+    def lose(self, sql: sqlite3.Connection, paths: Iterable[str]) -> set[int]:
+        """These files are gone. The sessions that were in them."""
+        touched = set()
+        for path in paths:
+            file = self.by_path[path]
+            file.gone, file.size, file.changed = 1, -1, 0
+            self.known.pop(path, None)
+            sql.execute(_SAVE, _row(file))
+            touched |= {session for (session,) in sql.execute("SELECT session FROM claude_parts WHERE file = ?", (file.id,))}
+        return touched
+
+    def session_name(self, sql: sqlite3.Connection, book: Book, session: int) -> str:
+        if len(self._names) < len(book.sessions):
+            self._names = {id: name for name, id in book.sessions.items()}
+        return self._names[session]
+
+
+def place_of(file: File, batch: Batch) -> None:
+    """The file is read up to the end of the batch."""
+    if batch.start == 0 and batch.end:
+        file.head = mark_of(batch.head)
+    if batch.end > batch.start:
+        file.tail = mark_of(batch.tail)
+    file.place = batch.end
+
+
+def _context(line: Line | None) -> tuple[int, int]:
+    """When a session's last request was made, and the tokens of its whole prompt."""
+    message = line.message if line else None
+    if line is None or message is None or message.usage is None:
+        return 0, 0
+    return instant(line.timestamp or "") or 0, _prompt(message)
+
+
+def _prompt(message: Message) -> int:
+    usage = message.usage
+    return 0 if usage is None else usage.input_tokens + usage.cache_read_input_tokens + written(message)
+
+
+def _row(file: File) -> tuple[object, ...]:
+    return (
+        file.id, file.path, file.own, file.account, file.device, file.inode, file.size, file.changed, file.place, file.head, file.tail,
+        file.slots, file.loose, file.gone, file.title, json.dumps(file.skipped),
+    )  # fmt: skip

@@ -1,0 +1,351 @@
+"""The answers in one transcript file, from a place on, in bounded memory.
+
+Nearly all of a transcript is not about usage, so the bytes are searched before anything is parsed. Of the lines
+about one answer only the fullest leaves this module: streaming writes the same answer several times.
+"""
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from local_agent.readers.claude.forms import (
+    EMPTY_ID,
+    MARK,
+    NO_TIME,
+    NO_VERSION,
+    TOO_LONG,
+    Damage,
+    Line,
+    Message,
+    Refused,
+    is_version,
+    lenient,
+    moment,
+    typed,
+)
+from local_agent.readers.claude.rank import ECHO, MAIN, SIDE
+
+try:
+    from stringzilla import Str
+except ImportError:  # pragma: no cover - slower, nothing else
+    Str = None
+
+BUFFER = 1 << 20
+LONGEST = 8 << 20
+"""A line longer than this is passed over and counted: no answer is that long, and memory is bounded."""
+BATCH = 64 << 20
+SUMMARY = b'{"type":"summary"'
+NEWLINE = b"\n"
+
+
+class Where(Struct, gc=False):
+    cwd: str | None = None
+
+
+class Summary(Struct, gc=False):
+    summary: str | None = None
+
+
+_where, _summary = Decoder(Where).decode, Decoder(Summary).decode
+
+
+class Found:
+    """One line that may count: what it says, where it stands, what kind of line it is."""
+
+    __slots__ = ("at", "kind", "line", "message", "offset", "speed", "tokens")
+
+    def __init__(self, tokens: int, speed: bool, line: Line, message: Message, offset: int, kind: int) -> None:
+        self.tokens, self.speed, self.line, self.message, self.offset, self.kind = tokens, speed, line, message, offset, kind
+        self.at = 0
+
+
+@dataclass(slots=True)
+class Part:
+    """What a file says of a session beside its answers: where it worked, and its last lines."""
+
+    cwd: str | None = None
+    last: Line | None = None
+    last_main: Line | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one reading of a file found. *end* is behind the last complete line; *more* says that there is more to read.
+
+    *loose* is an answer in a last line that has no end yet: it counts for now and is looked at again.
+    """
+
+    start: int
+    end: int = 0
+    more: bool = False
+    found: list[Found] = field(default_factory=list)
+    loose: Found | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+    title: str | None = None
+    errors: list[bytes] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    head: bytes = b""
+    tail: bytes = b""
+
+
+class Scanner:
+    """Owns the buffer; one for each reader, used by one thread."""
+
+    def __init__(self) -> None:
+        self._hold(bytearray(BUFFER))
+
+    def _hold(self, buffer: bytearray) -> None:
+        self.buffer, self.view = buffer, memoryview(buffer)
+        self.find = Str(buffer).find if Str else buffer.find
+
+    def scan(self, file: int, start: int) -> Batch:
+        """Read from *start*, at most a batch. Raises OSError."""
+        try:
+            try:
+                return self._scan(file, start, careful=False)
+            except Damage:
+                # Some line that would count is not right; which ones, only a closer look at each can tell.
+                return self._scan(file, start, careful=True)
+        finally:
+            if len(self.buffer) > BUFFER:
+                self._hold(bytearray(BUFFER))
+
+    def _scan(self, file: int, start: int, *, careful: bool) -> Batch:
+        os.lseek(file, start, os.SEEK_SET)
+        lines = _Lines(self, Batch(start, start), careful)
+        batch = lines.batch
+        keep = 0
+        while got := os.readv(file, [self.view[keep:]]):
+            end = keep + got
+            last = self.buffer.rfind(NEWLINE, keep, end)
+            if last < 0:
+                keep = end
+                if end == len(self.buffer):
+                    keep = self._make_room(file, batch)
+                    if keep < 0:
+                        return lines.finished(b"")
+                continue
+            if not batch.head and start == 0:
+                batch.head = bytes(self.view[: min(512, last + 1)])
+            lines.take(last)
+            batch.end += last + 1
+            batch.tail = bytes(self.view[max(0, last - 511) : last + 1])
+            keep = end - last - 1
+            self.view[:keep] = self.view[last + 1 : end]
+            if batch.end - start >= BATCH:
+                batch.more = True
+                return lines.finished(b"")
+        return lines.finished(self.view[:keep])
+
+    def _make_room(self, file: int, batch: Batch) -> int:
+        """For a line longer than the buffer: a larger buffer, or the line is passed over. How much is kept; -1 if it has no end yet."""
+        full = len(self.buffer)
+        if full < LONGEST:
+            larger = bytearray(full * 2)
+            larger[:full] = self.buffer
+            self._hold(larger)
+            return full
+        passed = full
+        while got := os.readv(file, [self.view]):
+            newline = self.buffer.find(NEWLINE, 0, got)
+            if newline >= 0:
+                batch.end += passed + newline + 1
+                batch.skipped[TOO_LONG] += 1
+                batch.tail = b""
+                os.lseek(file, batch.end, os.SEEK_SET)
+                return 0
+            passed += got
+        return -1
+
+
+class _Lines:
+    """The lines of one batch, buffer by buffer."""
+
+    def __init__(self, scanner: Scanner, batch: Batch, careful: bool) -> None:
+        self.scanner, self.batch, self.careful = scanner, batch, careful
+        self.best: dict[object, Found] = {}
+        self.session: str | None = None
+        self.part: Part | None = None
+
+    def take(self, last: int) -> None:
+        """The complete lines in the first *last* bytes of the buffer. The hot loop: everything is local."""
+        find, view, buffer, best, careful, base = self.scanner.find, self.scanner.view, self.scanner.buffer, self.best, self.careful, self.batch.end
+        before, after = buffer.rfind, buffer.find
+        position = 0
+        while (hit := find(MARK, position, last)) >= 0:
+            start = before(NEWLINE, 0, hit) + 1
+            position = after(NEWLINE, hit)
+            try:
+                line = typed(view[start:position])
+            except Refused:
+                lenient_line = self._forgiven(bytes(view[start:position]))
+                if lenient_line is None:
+                    continue
+                line = lenient_line
+            message = line.message
+            if message is None:
+                message = _echo(line)
+                if message is None:
+                    continue
+                kind = ECHO
+            elif line.isSidechain:
+                kind = SIDE
+            else:
+                kind = MAIN
+            usage = message.usage
+            if usage is None:
+                continue
+            if careful and not self._counts(line, message):
+                continue
+            if line.sessionId != self.session or self.part is None:
+                self._enter(line.sessionId, view[start:position])
+            part = self.part
+            part.last = line  # type: ignore[union-attr]
+            if kind == MAIN:
+                part.last_main = line  # type: ignore[union-attr]
+                if line.isApiErrorMessage:
+                    self.batch.errors.append(bytes(view[start:position]))
+            nested = usage.cache_creation
+            tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_input_tokens + (
+                usage.cache_creation_input_tokens if nested is None
+                else nested.ephemeral_5m_input_tokens + nested.ephemeral_1h_input_tokens
+            )  # fmt: skip
+            name = message.id
+            old = best.get(name)
+            if old is None and name is not None:
+                best[name] = Found(tokens, usage.speed is not None, line, message, base + start, kind)
+            elif old is None or old.kind != kind or old.line.requestId != line.requestId:
+                self._rival(Found(tokens, usage.speed is not None, line, message, base + start, kind))
+            elif tokens > old.tokens or (tokens == old.tokens and usage.speed is not None and not old.speed):
+                best[name] = Found(tokens, usage.speed is not None, line, message, base + start, kind)
+        if find(SUMMARY, 0, last) >= 0:
+            self._titles(last)
+
+    def _forgiven(self, raw: bytes) -> Line | None:
+        try:
+            return lenient(raw)
+        except Damage as damage:
+            self.batch.skipped[str(damage)] += 1
+            return None
+
+    def _counts(self, line: Line, message: Message) -> bool:
+        try:
+            check(line, message)
+        except Damage as damage:
+            self.batch.skipped[str(damage)] += 1
+            return False
+        return True
+
+    def _rival(self, found: Found) -> None:
+        """A line that names no answer, or another request than the line before it did."""
+        name = found.message.id
+        if name is None:
+            self.best[found.offset] = found
+            return
+        key = (name, found.line.requestId, found.kind)
+        old = self.best.get(key)
+        if old is None or found.tokens > old.tokens or (found.tokens == old.tokens and found.speed and not old.speed):
+            self.best[key] = found
+
+    def _enter(self, session: str | None, raw: memoryview) -> None:
+        """A run of lines of one session begins."""
+        self.session = session
+        known = self.batch.parts.get(session or "")
+        if known is None:
+            known = self.batch.parts[session or ""] = Part()
+            try:
+                known.cwd = _where(raw).cwd
+            except Refused:
+                known.cwd = None
+        self.part = known
+
+    def _titles(self, last: int) -> None:
+        buffer, position = self.scanner.buffer, 0
+        while (hit := buffer.find(SUMMARY, position, last)) >= 0:
+            position = buffer.find(NEWLINE, hit)
+            if hit == 0 or buffer[hit - 1] == 10:
+                try:
+                    self.batch.title = _summary(self.scanner.view[hit:position]).summary or self.batch.title
+                except Refused:
+                    continue
+
+    def finished(self, rest: memoryview | bytes) -> Batch:
+        """The batch, with the answer of a last line that nobody has ended yet, if it is one as it stands."""
+        batch = self.batch
+        batch.found = list(self.best.values())
+        for each in batch.found:
+            each.at = check(each.line, each.message)
+        if len(rest):
+            batch.loose = _loose(bytes(rest), batch.end)
+        return batch
+
+
+def _loose(raw: bytes, offset: int) -> Found | None:
+    if MARK not in raw:
+        return None
+    try:
+        line = lenient(raw)
+        message = (line.message or _echo(line)) if line else None
+        if line is None or message is None or message.usage is None:
+            return None
+        kind = ECHO if line.message is None else SIDE if line.isSidechain else MAIN
+        usage = message.usage
+        tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_input_tokens + written(message)
+        found = Found(tokens, usage.speed is not None, line, message, offset, kind)
+        found.at = check(line, message)
+    except Damage:
+        return None
+    return found
+
+
+def _echo(line: Line) -> Message | None:
+    """The answer that a progress line repeats; its time and request become the line's own."""
+    outer = line.data.message if line.data else None
+    if outer is None or outer.message is None:
+        return None
+    line.timestamp, line.requestId = outer.timestamp, outer.requestId
+    return outer.message
+
+
+def written(message: Message) -> int:
+    """Tokens written to the cache: by lifetime where that is told, else the sum."""
+    usage = message.usage
+    assert usage is not None
+    nested = usage.cache_creation
+    if nested is None:
+        return usage.cache_creation_input_tokens
+    return nested.ephemeral_5m_input_tokens + nested.ephemeral_1h_input_tokens
+
+
+_versions: set[str | None] = {None}
+
+
+def check(line: Line, message: Message) -> int:
+    """The line's time in milliseconds. Raises Damage for a line that must not count, with the reason."""
+    at = instant(line.timestamp or "")
+    if at is None:
+        raise Damage(NO_TIME)
+    if message.id == "" or line.requestId == "" or message.model == "" or line.sessionId == "":
+        raise Damage(EMPTY_ID)
+    if line.version not in _versions:
+        if not is_version(line.version or ""):
+            raise Damage(NO_VERSION)
+        if len(_versions) > 10_000:
+            _versions.clear()
+        _versions.add(line.version)
+    return at
+
+
+def instant(text: str) -> int | None:
+    """Milliseconds of a timestamp; None for one that does not count."""
+    if len(text) == 24 and text[10] == "T" and text[19] == "." and text[23] == "Z":
+        try:
+            return int(datetime.fromisoformat(text).timestamp() * 1000 + 0.5)
+        except ValueError:
+            return None
+    return moment(text)

@@ -1,0 +1,194 @@
+"""Which transcript files there are, and which of them changed.
+
+A full walk lists every folder. After that a folder is listed again only when its own time changed, recently written
+files are looked at each time, and a slow sweep behind that looks at a few of the others, so that nothing is
+missed for long where the system cannot tell us of changes.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SUFFIX = ".jsonl"
+HOT = 20
+SWEPT = 16
+SETTLED_NS = 2_000_000_000
+"""A folder that changed so shortly before it was listed may have changed again within the same tick of the clock."""
+DESKTOP = "local-agent-mode-sessions"
+DEEPEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder of projects, and the configuration folder it belongs to."""
+
+    projects: str
+    config: Path
+
+
+@dataclass(slots=True)
+class Seen:
+    """One look: files to read, and files that are surely gone."""
+
+    files: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+def roots_of(folders: Iterable[Path]) -> list[Root]:
+    """The folders of projects behind what a person or the tool's own variable named."""
+    found: dict[str, Root] = {}
+    for folder in folders:
+        for projects in _projects_of(folder):
+            found.setdefault(os.path.realpath(projects), Root(str(projects), projects.parent if projects.name == "projects" else projects))
+    return list(found.values())
+
+
+def _projects_of(folder: Path) -> list[Path]:
+    if folder.name == DESKTOP:
+        return _below(folder, DEEPEST)
+    below = folder / "projects"
+    return [below] if below.is_dir() or folder.name != "projects" else [folder]
+
+
+def _below(folder: Path, depth: int) -> list[Path]:
+    """Claude Desktop keeps a configuration folder for each of its sessions, a few folders down."""
+    try:
+        inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+    found = [folder / name for name in inner if name == "projects"]
+    if depth:
+        for name in inner:
+            if name != "projects":
+                found += _below(folder / name, depth - 1)
+    return found
+
+
+def own_session(root: str, path: str) -> str:
+    """The session that a path names: the file's, or that of the folder it lies in."""
+    parts = os.path.relpath(path, root).split(os.sep)
+    if len(parts) <= 2:
+        return parts[-1].removesuffix(SUFFIX)
+    return parts[1] if len(parts) == 3 or parts[2] == "subagents" else parts[-2]
+
+
+class Walk:
+    """Knows the folders of some roots. *known* says whether a file was read as it is now (its size and time)."""
+
+    def __init__(self, roots: list[Root], *, clock_ns: Callable[[], int]) -> None:
+        self.roots, self._clock_ns = roots, clock_ns
+        self.folders: dict[str, int] = {}
+        self.inside: dict[str, set[str]] = {}
+        self.unreadable: dict[str, str] = {}
+        self.links: set[str] = set()
+        self.changed_folders: set[str] = set()
+        self._hot: dict[str, None] = {}
+        self._sweep: list[str] = []
+
+    def root_of(self, path: str) -> Root | None:
+        return next((root for root in self.roots if path.startswith(root.projects + os.sep)), None)
+
+    def would_have_seen(self, path: str) -> bool:
+        """Whether a full walk looked where *path* was: an unreadable folder or an unmounted disk says nothing."""
+        folder = os.path.dirname(path)
+        while folder not in self.folders:
+            if folder in self.unreadable or os.path.isdir(folder):
+                return False
+            above = os.path.dirname(folder)
+            if above == folder:
+                return False
+            folder = above
+        return True
+
+    def absent(self) -> bool:
+        return not any(os.path.isdir(root.projects) for root in self.roots)
+
+    def full(self) -> list[str]:
+        """Every file below every root, sub-folders first."""
+        found: list[str] = []
+        for root in self.roots:
+            if os.path.isdir(root.projects):
+                self._list(root.projects, found)
+        return found
+
+    def _list(self, folder: str, found: list[str], *, deep: bool = True) -> None:
+        now = self._clock_ns()
+        try:
+            before = os.stat(folder).st_mtime_ns
+            with os.scandir(folder) as entries:
+                inner: list[str] = []
+                files: list[str] = []
+                for entry in entries:
+                    transcript = entry.name.endswith(SUFFIX)
+                    if transcript and entry.is_file(follow_symlinks=False):
+                        files.append(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        inner.append(entry.path)
+                    elif entry.is_symlink() and (transcript or entry.is_dir()):
+                        self.links.add(entry.path)
+        except OSError as error:
+            self.unreadable[folder] = "no permission" if isinstance(error, PermissionError) else "unreadable"
+            return
+        self.unreadable.pop(folder, None)
+        for path in inner:
+            if deep or path not in self.folders:
+                self._list(path, found)
+        self.folders[folder] = before if before < now - SETTLED_NS else 0
+        self.inside[folder] = set(files)
+        self.changed_folders.add(folder)
+        found += files
+
+    def changed(self, known: Mapping[str, tuple[int, int]]) -> Seen:
+        """What a quick look shows: new files, files that went, and recently written files that grew."""
+        seen = Seen()
+        for folder, time in list(self.folders.items()):
+            try:
+                if os.stat(folder).st_mtime_ns == time:
+                    continue
+            except FileNotFoundError:
+                self._lost(folder, seen)
+                continue
+            except OSError:
+                continue
+            before = self.inside.get(folder, set())
+            found: list[str] = []
+            self._list(folder, found, deep=False)
+            seen.files += [path for path in found if path not in known or path not in before]
+            if folder not in self.unreadable:
+                seen.gone += sorted(before - self.inside[folder])
+        seen.files += self._grown([*self._hot, *self._some_others(known)], known)
+        return seen
+
+    def _lost(self, folder: str, seen: Seen) -> None:
+        """A folder that is gone; its files are gone with it only if the place where it was can still be seen."""
+        if os.path.isdir(os.path.dirname(folder)):
+            seen.gone += sorted(self.inside.get(folder, ()))
+            self.folders.pop(folder)
+            self.inside.pop(folder, None)
+            self.changed_folders.add(folder)
+
+    def _some_others(self, known: Mapping[str, tuple[int, int]]) -> list[str]:
+        if not self._sweep:
+            self._sweep = list(known)
+        some, self._sweep = self._sweep[-SWEPT:], self._sweep[:-SWEPT]
+        return [path for path in some if path not in self._hot]
+
+    def _grown(self, paths: Iterable[str], known: Mapping[str, tuple[int, int]]) -> list[str]:
+        found = []
+        for path in paths:
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            if known.get(path) != (status.st_size, status.st_mtime_ns):
+                found.append(path)
+        return found
+
+    def touched(self, path: str) -> None:
+        """A file that was just read because it grew will grow again."""
+        self._hot.pop(path, None)
+        self._hot[path] = None
+        while len(self._hot) > HOT:
+            del self._hot[next(iter(self._hot))]

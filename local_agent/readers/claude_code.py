@@ -1,0 +1,254 @@
+"""Claude Code's transcripts: every answer of the API counted once, whatever wrote it down how often.
+
+Each look commits in steps; a step is one transaction that holds the lines, the places up to which files were read, and
+the sessions that they change. A kill between two steps costs nothing, one within a step a second reading.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ledger.errors import Full
+from local_agent.archive import Archive, Step
+from local_agent.readers import limits, sessions
+from local_agent.readers.claude import tables
+from local_agent.readers.claude.bodies import body_of, key_of
+from local_agent.readers.claude.book import Book, File, Threshold
+from local_agent.readers.claude.files import Files, place_of
+from local_agent.readers.claude.resets import reset_in
+from local_agent.readers.claude.scan import Batch, Scanner
+from local_agent.readers.claude.walk import Walk, own_session, roots_of
+from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
+
+NAME = "claude_code"
+STEP_LINES = 12_000
+STEP_BYTES = 256 << 20
+NAMED = 3
+"""So many unreadable places are named; the others are counted."""
+
+
+class Thresholds(Protocol):
+    """The part of the price book that a reader asks: above how many prompt tokens a model costs more."""
+
+    def long_threshold(self, model: str, at_ms: int, /) -> int | None: ...
+
+
+class ClaudeReader:
+    """Reads the transcripts below *folders* (configuration folders or their `projects`). *account_of* says whose one is."""
+
+    name = NAME
+
+    def __init__(
+        self, folders: Iterable[Path], *, book: Thresholds | None = None, account_of: Callable[[Path], str] = lambda config: "default",
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:  # fmt: skip
+        self._folders, self._account_of, self._clock_ns = tuple(folders), account_of, clock_ns
+        self._threshold: Threshold = book.long_threshold if book else lambda model, at: None
+        self._scanner: Scanner | None = None
+        self._walk: Walk | None = None
+        self._book: Book | None = None
+        self._files = Files()
+        self._broken: dict[str, tuple[str, tuple[int, int]]] = {}
+        self._hints: set[str] = set()
+
+    # -- what others ask
+
+    def watch_paths(self) -> list[Path]:
+        """Every folder in which a transcript may appear or grow."""
+        if self._walk is None:
+            return [Path(root.projects) for root in roots_of(self._folders) if os.path.isdir(root.projects)]
+        return [Path(folder) for folder in self._walk.folders]
+
+    def touched(self, path: str) -> None:
+        """Something happened to *path*; the next look reads it at once. Safe to call from another thread."""
+        self._hints.add(path)
+
+    def poll(self, archive: Archive, now_ms: int) -> Report:
+        """Take over what changed. Never raises for anything that a file may hold or be."""
+        try:
+            changed = self._poll(archive)
+        except Full as error:
+            self._book = None
+            return Report(0, OK, str(error), *self._counts())
+        except BaseException:
+            self._book = None  # what is in memory may be ahead of what was committed
+            raise
+        return self._report(changed)
+
+    def _poll(self, archive: Archive) -> int:
+        first = self._book is None
+        if first:
+            self._open(archive)
+        assert self._walk is not None
+        known = self._files.known
+        hints, self._hints = self._hints, set()
+        if first:
+            paths = self._walk.full()
+            gone = self._files.missing(paths, self._walk)
+            paths = [path for path in paths if path not in known or self._looks_changed(path)]
+        else:
+            seen = self._walk.changed(known)
+            paths, gone = list(dict.fromkeys([*(path for path in hints if self._is_ours(path)), *seen.files])), seen.gone
+        return self._read(archive, paths) + self._tell_gone(archive, gone)
+
+    def _open(self, archive: Archive) -> None:
+        with archive.step(self.name) as step:
+            tables.prepare(step.sql)
+            self._files.load(step.sql)
+            book = Book(self._threshold)
+            book.load(step.sql, self._files.by_path.values())
+        self._walk = Walk(roots_of(self._folders), clock_ns=self._clock_ns)
+        self._book = book
+        if self._scanner is None:
+            self._scanner = Scanner()
+
+    def _is_ours(self, path: str) -> bool:
+        return path.endswith(".jsonl") and self._walk is not None and self._walk.root_of(path) is not None and not os.path.islink(path)
+
+    def _looks_changed(self, path: str) -> bool:
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return True
+        return self._files.known.get(path) != (status.st_size, status.st_mtime_ns)
+
+    # -- reading
+
+    def _read(self, archive: Archive, paths: list[str]) -> int:
+        changed, rest = 0, iter(paths)
+        while True:
+            with archive.step(self.name) as step:
+                more = self._step(archive, step, rest)
+                changed += len(step.puts) + len(step.gone)
+            self._book.end()  # type: ignore[union-attr]
+            if not more:
+                return changed
+
+    def _step(self, archive: Archive, step: Step, paths: Iterable[str]) -> bool:
+        """Read files until there is enough for one transaction; False when nothing is left."""
+        book, files = self._book, self._files
+        assert book is not None and self._walk is not None
+        book.begin(step.sql)
+        files.begin()
+        lines = read = 0
+        more = False
+        for path in paths:
+            for file, batch in self._batches(path):
+                book.take(file, batch)
+                files.keep(step.sql, book, file, batch)
+                self._limits(step, file, batch)
+                lines += len(batch.found)
+                read += batch.end - batch.start
+            if lines >= STEP_LINES or read >= STEP_BYTES:
+                more = True
+                break
+        book.flush()
+        files.flush(step.sql, self._walk)
+        for session in sorted(book.touched | files.touched):
+            self._hand_over(step, session)
+        return more
+
+    def _batches(self, path: str) -> Iterable[tuple[File, Batch]]:
+        assert self._scanner is not None and self._walk is not None
+        file = self._files.by_path.get(path) or self._new_file(path)
+        if file is None:
+            return
+        try:
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            self._cannot(path, error)
+            return
+        try:
+            status = os.fstat(handle)
+            if not self._files.same(handle, file, status):
+                self._book.drop_nameless(file)  # type: ignore[union-attr]
+                self._files.forget_place(file)
+            file.device, file.inode = status.st_dev, status.st_ino
+            more = True
+            while more:
+                batch = self._scanner.scan(handle, file.place)
+                place_of(file, batch)
+                more = batch.more
+                file.size, file.changed = (status.st_size, status.st_mtime_ns) if not more else (-1, 0)
+                yield file, batch
+            self._broken.pop(path, None)
+            self._walk.touched(path)
+        except OSError as error:
+            self._cannot(path, error)
+        finally:
+            os.close(handle)
+
+    def _new_file(self, path: str) -> File | None:
+        assert self._walk is not None
+        root = self._walk.root_of(path)
+        if root is None:
+            return None
+        return self._files.new(path, own_session(root.projects, path), self._account_of(root.config))
+
+    def _cannot(self, path: str, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
+        self._broken[path] = ("no permission" if isinstance(error, PermissionError) else "unreadable file", (0, 0))
+
+    def _hand_over(self, step: Step, session: int) -> None:
+        book = self._book
+        assert book is not None
+        name = self._files.session_name(step.sql, book, session)
+        body = body_of(step.sql, book, name)
+        if body is None:
+            sessions.unobserve(step, key_of(name))
+            return
+        if session in book.fresh:
+            step.fresh.add(key_of(name))
+        sessions.observe(step, key_of(name), body)
+
+    # -- what else changes
+
+    def _limits(self, step: Step, file: File, batch: Batch) -> None:
+        for raw in batch.errors:
+            found = reset_in(raw)
+            if found is not None:
+                limits.keep(step, self.name, file.account, "five_hour", found, "message")
+
+    def _tell_gone(self, archive: Archive, gone: list[str]) -> int:
+        """Files that their tool has cleaned up: what was derived from them stays, and says so."""
+        lost = [path for path in gone if path in self._files.by_path and not self._files.by_path[path].gone]
+        if not lost:
+            return 0
+        assert self._book is not None
+        with archive.step(self.name) as step:
+            self._book.begin(step.sql)
+            for session in sorted(self._files.lose(step.sql, lost)):
+                self._hand_over(step, session)
+            changed = len(step.puts)
+        self._book.end()
+        return changed
+
+    # -- what to report
+
+    def _counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        skipped = Counter(self._files.skipped)
+        skipped.update(why for why, _ in self._broken.values())
+        if self._walk is not None:
+            skipped.update(f"{why} folder" if why == "unreadable" else why for why in self._walk.unreadable.values())
+            skipped["link not followed"] += len(self._walk.links)
+        counted = {"files": len(self._files.by_path), "sessions": len(self._book.sessions) if self._book else 0}
+        return counted, {why: n for why, n in skipped.items() if n}
+
+    def _report(self, changed: int) -> Report:
+        assert self._walk is not None
+        counted, skipped = self._counts()
+        if self._walk.absent():
+            if not self._files.by_path:
+                return Report(changed, ABSENT)
+            return Report(changed, UNREADABLE, "the transcripts' folder is not there; what was known of it stays", counted, skipped)
+        closed = sorted([*self._walk.unreadable, *self._broken])
+        if not closed:
+            return Report(changed, OK, "", counted, skipped)
+        named = ", ".join(os.path.basename(path) for path in closed[:NAMED]) + (f" and {len(closed) - NAMED} more" if len(closed) > NAMED else "")
+        state = UNREADABLE if all(root.projects in self._walk.unreadable for root in self._walk.roots) else OK
+        return Report(changed, state, f"cannot read {named}: check their permissions; everything else was read", counted, skipped)
