@@ -45,7 +45,7 @@ class Agent:
         self.port = settings.port
         self._stop, self._look = threading.Event(), threading.Event()
         self._notifier = Notifier(settings.notify)
-        self.archive = Archive(settings.archive, source=identity.source, clock=clock)
+        self.archive = Archive(settings.archive, source=identity.source, clock=clock, privacy=settings.privacy)
         self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
         self._report = Report(settings, self.archive, self.eyes)
         self.courier = self._courier(identity)

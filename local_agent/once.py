@@ -35,7 +35,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _alone(settings: Settings, identity: Identity) -> dict[str, Any]:
-    archive = Archive(settings.archive, source=identity.source, clock=now_ms)
+    archive = Archive(settings.archive, source=identity.source, clock=now_ms, privacy=settings.privacy)
     try:
         eyes = Eyes(archive, build_readers(settings, book=PriceBook.load()), machine_of(settings))
         while eyes.look(whole=True):
