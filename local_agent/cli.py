@@ -75,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
     add("status", "what is running, what was read, how much is used").add_argument("--json", action="store_true")
     add("doctor", "find what is wrong and name the command that mends it").add_argument("--json", action="store_true")
     check = add("verify", "compare our numbers with ccusage's, where it is installed")
-    check.add_argument("rest", nargs=argparse.REMAINDER)
+    check.add_argument("--ccusage", metavar="PATH", help="the program, where it is not on the PATH")
+    check.add_argument("--json", action="store_true")
     export = add("export", "write out what the archive holds")
     export.add_argument("--format", choices=["csv", "jsonl", "json"], default="csv")
     export.add_argument("--kind", default="session")
@@ -160,7 +161,7 @@ def doctor(settings: Settings, options: argparse.Namespace) -> int:
 def verify(settings: Settings, options: argparse.Namespace) -> int:
     from local_agent import verify as compared
 
-    return compared.main(settings, options.rest)
+    return compared.main(settings, options.ccusage, as_json=options.json)
 
 
 def export(settings: Settings, options: argparse.Namespace) -> int:
