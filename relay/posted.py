@@ -41,10 +41,10 @@ class _Parts(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    active_sessions = fields.List(fields.Raw(), allow_none=True)
-    recent_sessions = fields.List(fields.Raw(), allow_none=True)
+    active_sessions = fields.List(fields.Raw(allow_none=True), allow_none=True)
+    recent_sessions = fields.List(fields.Raw(allow_none=True), allow_none=True)
     analytics = fields.Raw(allow_none=True)
-    five_hour_blocks = fields.List(fields.Raw(), allow_none=True)
+    five_hour_blocks = fields.List(fields.Raw(allow_none=True), allow_none=True)
 
 
 class PostSchema(Schema):
