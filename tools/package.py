@@ -95,10 +95,10 @@ def unpack(stage: Path, arch: str) -> None:
 
 
 def our_files() -> Iterator[Path]:
-    """What git knows, so that nothing that merely lies about gets into the zip; elsewhere every file."""
-    listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    """What git would take, so that nothing that merely lies about gets into the zip; elsewhere every file."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     names = listed.split("\0") if listed else [str(path.relative_to(ROOT)) for top in SOURCES for path in (ROOT / top).rglob("*")]
-    for name in sorted(filter(None, names)):
+    for name in sorted(filter(None, set(names))):
         if (ROOT / name).is_file() and not LEFT_OUT.search(name):
             yield ROOT / name
 
