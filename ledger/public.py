@@ -48,7 +48,7 @@ def session(view: View, held: Held, now: int) -> dict[str, Any]:
         "last_activity": iso_or_none(held.last or None),
         "is_active": is_active,
         "stale": body.stale,
-        "total_messages": body.total_messages,
+        "total_messages": body.total_messages or 0,
         "models_used": body.models_used or [model["model"] for model in models if model["model"] != "unknown"],
         "estimated_tokens": held.tokens,
         "duration_minutes": max(end - held.start, 0) // MINUTE if held.start else 0,

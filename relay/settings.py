@@ -36,7 +36,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8787
     origins: tuple[str, ...] = ()
-    retention_days: int | None = 400
+    retention_days: int | None = None
     revoked: frozenset[str] = frozenset()
     beat_s: int = 60
     shared: tuple[bytes, ...] = ()
@@ -74,7 +74,7 @@ def read(
         host=host,
         port=port,
         origins=tuple(_origin(text) for text in _list(given.get("RELAY_ORIGINS"))),
-        retention_days=_days(given.get("RELAY_RETENTION", "400d")),
+        retention_days=_days(given.get("RELAY_RETENTION", "none")),
         revoked=frozenset(_key_id(text) for text in _list(given.get("RELAY_REVOKED"))),
         beat_s=int(_number(given, "RELAY_BEAT", 60, 1, 3600)),
         shared=_shared(given),
