@@ -1,7 +1,7 @@
 """The relay put together: which part is given which. Nothing is decided here."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,10 @@ from ledger.reads import Home, Reads
 from ledger.stores import Ledger
 from ledger.view import Views
 from relay.access import Door
+from relay.alerts.duty import Duty
+from relay.alerts.routes import add_alert_routes
+from relay.alerts.watch import Watch
+from relay.alerts.webpush import WebPush
 from relay.keys import KeyRing
 from relay.legacy import Posts
 from relay.limits import Limits
@@ -58,6 +62,8 @@ class Relay:
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
+        self.webpush = WebPush(self.store, contact=s.url, clock=clock)
+        self.duty = Duty(Watch(self._alerts, self.store, [self.webpush], clock=clock))
         self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
 
     def _status(self) -> Mapping[str, Any]:
@@ -79,10 +85,15 @@ class Relay:
         return Admissions(self.door, self.tickets, self.origins)
 
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> Mapping[str, Any]:
-        return self.views.view(tenant).feed(cursor, tz, sessions)
+        return {**self.views.view(tenant).feed(cursor, tz, sessions), "home": self.reads.home.role}
+
+    def _alerts(self, tenant: str) -> Iterable[Mapping[str, Any]]:
+        alerts: Iterable[Mapping[str, Any]] = self.views.view(tenant).summary()["alerts"]
+        return alerts
 
     def changed(self, tenant: str) -> None:
         self.changes += 1
+        self.duty.note(tenant)
         (self.on_change or self.live.changed)(tenant)
 
 
@@ -93,5 +104,7 @@ def create_app(relay: Relay) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
     for mount in MOUNTS:
         app.register_blueprint(read_api(relay.reads, partial(caller_of, relay), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
+    for mount in ("", "/api"):
+        add_alert_routes(app, relay.webpush, lambda: caller_of(relay).tenant, prefix=mount)
     add_routes(app, relay)
     return app
