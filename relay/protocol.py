@@ -28,11 +28,13 @@ _MARK = "relay"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a relay asks of its agents. *idle_beat_s* is for those that have had nothing to say for a while."""
+    """What a relay asks of its agents. *idle_beat_s* is for those that have had nothing to say for a while;
+    *max_changes* is a wish: up to 90 are taken at once whatever was asked."""
 
     beat_s: int = 60
     idle_beat_s: int = 300
     keep_days: int | None = None
+    max_changes: int = wire.MAX_CHANGES
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def _document(store: Store, head: Head, terms: Terms, signed: Signed, stubs: Seq
         "v": signed.message.v, "lease": head.lease, "seq": head.seq, "digest": to_hex(head.digest), "committed": head.committed,
         "durable": store.durable, "keep_days": terms.keep_days,
         "stubs": [{"k": row.ref.kind, "id": row.ref.id, "code": row.code} for row in stubs],
-        "server_time": signed.now, "beat_s": head.beat_s or terms.beat_s, "max_changes": wire.MAX_CHANGES,
+        "server_time": signed.now, "beat_s": head.beat_s or terms.beat_s, "max_changes": terms.max_changes,
         "notices": ["duplicate-source"] if has_two_agents(head, signed.now) else [],
     }  # fmt: skip
 

@@ -1,0 +1,531 @@
+"""A laptop, a relay and a bad network between them, all in one process and all real except the wire.
+
+The agent's archive, mirror and delivery talk to the relay's push endpoint over any store. The world does to them what
+happens outside: messages are lost, repeated, kept back and delivered days later, answers are lost or forged, either side crashes,
+is emptied or put back to an older copy. After every event the invariants of the protocol are checked; they are numbered as I1 to I12.
+"""
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ledger import signing
+from ledger.keytext import KeyText
+from ledger.record import MODULUS, Record, Ref, hash_of
+from ledger.store import Head
+from ledger.stores import open_store
+from local_agent.archive import LOCAL, Archive
+from local_agent.delivery import Delivery, Outcome, Relay
+from local_agent.mirror import Mirror
+from local_agent.transport import Reply
+from relay.keys import KeyRing
+from relay.protocol import Terms
+from relay.push import Push
+from relay.scrub import scrub
+from tests.relay.pushing import AUD, unlimited
+
+IDS = [f"s{n}" for n in range(6)]
+BODIES = [f'{{"v":{n}}}' for n in range(4)] + ["not an object"]
+AT_ONCE = 2
+"""So few changes a message that a copy takes several."""
+FASTEST = Path("/dev/shm")
+Message = tuple[Mapping[str, str], bytes]
+
+
+class Lost(OSError):
+    """No answer came."""
+
+
+class World:
+    def __init__(self, folder: Path, store_url: str = "memory:", seed: int = 0) -> None:
+        self.folder, self.chance = folder, random.Random(seed)
+        self.url = store_url.replace("{folder}", str(folder))
+        self.seconds, self.monotonic = 1_790_000_000, 0.0
+        self._open_relay(open_store(self.url, **self._options))
+        self.key = KeyText.parse(self.keys.issue("push", "alice", "laptop"))
+        self.archive = Archive(folder / "archive.db", source="me", clock=self.clock)
+        self.boots = 0
+        self.fault: Callable[[Message], Reply] | None = None
+        self.recorded: list[tuple[Message, bool, int]] = []
+        self.violation: AssertionError | None = None
+        self.exchanges = self.relay_lives = 0
+        self.ever: set[tuple[Ref, str]] = set()
+        self.truths: set[frozenset[tuple[Ref, str]]] = set()
+        self.start_agent()
+        self._note_truth()
+
+    # -- the two sides
+
+    @property
+    def _options(self) -> dict[str, str]:
+        return {"synchronous": "OFF"} if self.url.startswith("sqlite") else {}
+
+    def _open_relay(self, store: Any) -> None:
+        self.store = store
+        self.keys = KeyRing([b"m" * 32], store, frozenset(), self.clock)
+        terms = Terms(max_changes=AT_ONCE)
+        self.push = Push(store, self.keys, aud=AUD, limits=unlimited(), clock=self.clock, terms=terms, mint=lambda: f"{self.chance.getrandbits(128):032x}")
+
+    def start_agent(self) -> None:
+        """Only what is on the disk is known; every start is a boot of its own."""
+        self.boots += 1
+        boot = f"boot{self.boots}"
+        self.mirror = Mirror(self.archive.store, tenant=LOCAL, source="me")
+        place = Relay(AUD, AUD, "laptop", self.key.id, (self.key.secret,))
+        self.delivery = Delivery(
+            self.mirror, self, place, report=lambda: {"boot": boot}, monotonic=lambda: self.monotonic, roll=self.chance.random,
+            new_id=lambda: f"msg_{self.chance.getrandbits(64):x}",
+        )  # fmt: skip
+        self.delivery._limit = self.delivery._most = AT_ONCE
+
+    def close(self) -> None:
+        self.archive.close()
+        self.store.close()
+
+    def clock(self) -> int:
+        return self.seconds * 1000
+
+    # -- the network: what the agent sees as its transport
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        self.exchanges += 1
+        message = (dict(headers), body)
+        fault, self.fault = self.fault or self.deliver, None
+        try:
+            return fault(message)
+        except AssertionError as violation:
+            # To the agent an exception is a lost answer; to us this one is not.
+            self.violation = violation
+            raise
+
+    def drop_connections(self) -> None:
+        pass
+
+    def deliver(self, message: Message) -> Reply:
+        self.recorded.append((message, True, self.relay_lives))
+        return self._at_relay(message)
+
+    def _at_relay(self, message: Message) -> Reply:
+        headers, body = message
+        before, shown = self.head(), self.visible()
+        reply = Reply(*self.push.answer("POST", "/v1/push", {**headers, "content-length": str(len(body))}, body))
+        assert reply.status < 500
+        self._check_step(before, shown, body)
+        return reply
+
+    def lose_request(self, message: Message) -> Reply:
+        raise Lost
+
+    def keep_back(self, message: Message) -> Reply:
+        """It may still be delivered, at any time."""
+        self.recorded.append((message, False, self.relay_lives))
+        raise Lost
+
+    def lose_answer(self, message: Message) -> Reply:
+        self.deliver(message)
+        raise Lost
+
+    def deliver_twice(self, message: Message) -> Reply:
+        self.deliver(message)
+        return self.deliver(message)
+
+    def answer_of_a_portal(self, message: Message) -> Reply:
+        return Reply(200, {"content-type": "text/html"}, b"<h1>Welcome</h1>")
+
+    def forged_answer(self, message: Message) -> Reply:
+        """Somebody on the way says that all is well, and cannot sign it."""
+        sent = said(message[1])
+        claim = {"v": 1, "re": message[0]["webhook-id"], "lease": sent["lease"], "seq": sent["seq"], "digest": sent["after"], "committed": True}
+        body = json.dumps(claim).encode()
+        return Reply(200, {"content-type": "application/json", **signing.headers(body, [b"guess"], message[0]["webhook-id"], self.seconds)}, body)
+
+    def cut_request(self, message: Message) -> Reply:
+        headers, body = message
+        return self._at_relay((headers, body[: self.chance.randrange(len(body))]))
+
+    FAULTS = (lose_request, keep_back, lose_answer, deliver_twice, answer_of_a_portal, forged_answer, cut_request)
+
+    # -- what happens
+
+    def write(self, *changes: tuple[str, str]) -> None:
+        with self.archive.step("test") as step:
+            for id, body in changes:
+                step.put(Record("session", id, body))
+        self._note_truth()
+
+    def delete(self, *ids: str) -> None:
+        with self.archive.step("test") as step:
+            for id in ids:
+                step.delete(Ref("session", id))
+        self._note_truth()
+
+    def step(self, fault: Callable[[World, Message], Reply] | None = None) -> Outcome:
+        """The agent does its next step, whatever it wants to wait for."""
+        self.monotonic += self.delivery.wait_s
+        self.fault = (lambda message: fault(self, message)) if fault else None
+        outcome = self.delivery.push_once(self.clock(), ask=True)
+        self.fault = None
+        if self.violation:
+            raise self.violation
+        return outcome
+
+    def replay(self, place: float) -> None:
+        """An old message arrives again, or one that was kept back arrives at last."""
+        if not self.recorded:
+            return
+        at = int(place * len(self.recorded))
+        message, was_delivered, life = self.recorded[at]
+        self.recorded[at] = (message, True, self.relay_lives)
+        head, shown = self.head(), self.visible()
+        self._at_relay(message)
+        if was_delivered and life == self.relay_lives:
+            assert self.visible() == shown, "I2: a replay changed what is visible"
+            after = self.head()
+            assert head is None or after is None or alive(after) == alive(head), "I2: a replay changed whether the source seems alive"
+            assert head is None or head.pending_lease in (None, after and after.pending_lease), "I2: a replay took an offered lease away"
+
+    def crash_agent(self) -> None:
+        self.start_agent()
+
+    def restart_with_older_archive(self, copy: Path) -> None:
+        """A backup is put back: records and mirror are of an earlier day."""
+        self.archive.close()
+        for name in ("archive.db-wal", "archive.db-shm"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.copy(copy, self.folder / "archive.db")
+        self.archive = Archive(self.folder / "archive.db", source="me", clock=self.clock)
+        self.start_agent()
+        self._note_truth()
+
+    def copy_archive(self) -> Path:
+        copy = self.folder / f"archive-{self.boots}-{len(self.ever)}.copy"
+        self.archive.store.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(self.folder / "archive.db", copy)
+        return copy
+
+    def relay_loses_everything(self) -> None:
+        self.relay_lives += 1
+        for head in self.store.heads("alice"):
+            self.store.forget("alice", head.source)
+
+    def copy_relay(self) -> list[Any]:
+        """What a backup of the relay would hold."""
+        return [self.head(), list(self.store.rows("alice", "laptop"))]
+
+    def relay_goes_back_to(self, copy: list[Any]) -> None:
+        head, rows = copy
+        self.relay_loses_everything()
+        if head is None:
+            return
+        for start in range(0, len(rows), 80):
+            now = self.store.head("alice", "laptop")
+            self.store.apply("alice", now, head, rows[start : start + 80])
+        if not rows:
+            self.store.apply("alice", None, head)
+
+    def relay_loses_a_row(self, place: float) -> None:
+        """One row is gone behind the head's back; the nightly scrub notices."""
+        head = self.head()
+        rows = list(self.store.rows("alice", "laptop"))
+        own = [row for row in rows if head and row.lease == head.lease]
+        if not own:
+            return
+        lost = own[int(place * len(own))]
+        self.relay_goes_back_to([head, [row for row in rows if row != lost]])
+        assert not scrub(self.store, "alice", "laptop", now=self.clock())
+
+    def relay_sweeps(self) -> None:
+        shown = self.visible()
+        self.store.sweep("alice", "laptop", now=self.clock())
+        assert self.visible() == shown
+
+    def time_passes(self, seconds: int) -> None:
+        self.seconds += seconds
+        self.monotonic += seconds
+
+    # -- what must hold
+
+    def head(self) -> Head | None:
+        found: Head | None = self.store.head("alice", "laptop")
+        return found
+
+    def truth(self) -> dict[Ref, str]:
+        return {row.ref: row.body for row in self.archive.store.rows(LOCAL, "me")}
+
+    def shown_truth(self) -> dict[Ref, str]:
+        """The truth as the relay shows it: what is no JSON object is named, not shown."""
+        return {ref: body if body.startswith("{") else "[malformed-body]" for ref, body in self.truth().items()}
+
+    def visible(self) -> dict[Ref, str]:
+        return {row.ref: f"[{row.code}]" if row.code else row.body for row in self.store.rows("alice", "laptop")}
+
+    def _note_truth(self) -> None:
+        shown = self.shown_truth()
+        self.ever |= set(shown.items())
+        self.truths.add(frozenset(shown.items()))
+
+    def _check_step(self, before: Head | None, shown: dict[Ref, str], body: bytes) -> None:
+        """After one message at the relay."""
+        after, now_shown = self.head(), self.visible()
+        assert set(now_shown.items()) <= self.ever, "I3: something visible was never true"
+        if now_shown == shown and before == after:
+            return
+        message = said(body)
+        fresh = {ref for ref, _ in set(now_shown.items()) - set(shown.items())}
+        assert fresh <= {Ref(put["k"], put["id"]) for put in message["put"]}, "I3: something visible came back by itself"
+        if after and after.committed and not (before and before.committed and before.lease == after.lease):
+            assert frozenset(now_shown.items()) in self.truths, "I12: what was committed was never the truth"
+        else:
+            gone = set(shown) - set(now_shown)
+            assert gone <= {Ref(ref["k"], ref["id"]) for ref in message["del"]}, "I12: the relay dropped what the laptop did not delete"
+        if before and after and before.lease is not None and before.lease == after.lease:
+            assert after.seq - before.seq in (0, 1), "I4: the number jumped"
+            assert after.seq > before.seq or after.digest == before.digest, "I4: the digest moved without its number"
+            assert after.committed or not before.committed, "I12: a complete copy became incomplete"
+        self.check_digest()
+
+    def check_digest(self) -> None:
+        head = self.head()
+        if head and head.lease:
+            rows = [row for row in self.store.rows("alice", "laptop") if row.lease == head.lease]
+            assert sum(row.hash for row in rows) % MODULUS == head.digest, "I5: the digest is not the sum of the rows"
+            assert all(row.code or row.hash == hash_of(row.ref.kind, row.ref.id, row.body) for row in rows)
+
+    def converge(self) -> int:
+        """No more faults: how many exchanges until the relay agrees, and is right."""
+        began, most = self.exchanges, self.bound()
+        for _ in range(most + 20):
+            outcome = self.step()
+            if outcome.agreed:
+                break
+        else:
+            raise AssertionError("I10: no agreement")
+        took = self.exchanges - began
+        assert self.visible() == self.shown_truth(), "I1: at rest, visible is not the truth"
+        assert self.mirror.check()
+        assert took <= most, f"I10: {took} exchanges, {most} should do"
+        head = self.head()
+        assert head and head.committed and self.mirror.place().committed, "I1: at rest and not committed"
+        assert self.mirror.notes().get("bugs", "0") == "0", "I10: agent and relay did not understand each other"
+        return took
+
+    def bound(self) -> int:
+        return 3 + -(-len(self.truth()) // AT_ONCE)
+
+
+def said(body: bytes) -> dict[str, Any]:
+    """The message in a request's body."""
+    found: dict[str, Any] = json.loads(gzip.decompress(body))
+    return found
+
+
+def alive(head: Head) -> tuple[int, int, int]:
+    return head.last_seen, head.last_timestamp, head.beat_s
+
+
+# -- lives that once went wrong, and lives that chance seldom finds
+
+
+def a_first_copy_without_trouble(world: World) -> None:
+    """One question for a lease, then the records; the last of them completes the copy."""
+    world.write(*((id, BODIES[0]) for id in IDS))
+    assert world.converge() == 1 + len(IDS) // AT_ONCE, "I10: a detour where nothing went wrong"
+
+
+def an_old_message_after_everything_was_lost(world: World) -> None:
+    """The first draft let the agent choose its lease: a replayed first push then re-created the past."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    world.write(("s0", BODIES[1]))
+    world.delete("s1")
+    world.converge()
+    world.relay_loses_everything()
+    for place in (0.0, 0.4, 0.8):
+        world.replay(place)
+        assert world.visible() == {}, "I2: the past came back"
+    world.converge()
+
+
+def a_delayed_batch_after_a_crash(world: World) -> None:
+    """The second draft burnt no number: a batch that was kept back arrived after both sides had agreed."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    world.write(("s0", BODIES[1]))
+    world.step(World.keep_back)
+    world.crash_agent()
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    world.replay(_kept_back(world))
+    assert world.visible() == world.shown_truth(), "I2: a delayed batch undid what both had agreed on"
+
+
+def a_commit_that_got_lost(world: World) -> None:
+    """The third draft did not compare the commit: a copy stayed incomplete though both believed it complete."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    world.relay_loses_everything()
+    world.step()
+    world.step(World.lose_answer)
+    world.crash_agent()
+    world.step(World.keep_back)
+    world.crash_agent()
+    world.converge()
+    head = world.head()
+    assert head is not None and head.committed, "I1: the copy was never completed"
+
+
+def both_sides_go_back_and_meet_again(world: World) -> None:
+    """The fourth draft counted without a digest: one side went back, overtook its old number, and nobody noticed."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    archive, relay_then = world.copy_archive(), world.copy_relay()
+    world.write(("s0", BODIES[1]))
+    world.converge()
+    relay_later = world.copy_relay()
+    world.restart_with_older_archive(archive)
+    world.relay_goes_back_to(relay_then)
+    world.write(("s0", BODIES[2]))
+    world.converge()
+    world.relay_goes_back_to(relay_later)
+    world.converge()
+
+
+def a_rolled_back_agent_overtakes_its_old_number(world: World) -> None:
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    archive = world.copy_archive()
+    for body in BODIES[1:3]:
+        world.write(("s0", body))
+        world.converge()
+    world.restart_with_older_archive(archive)
+    for body in (BODIES[3], BODIES[1], BODIES[3]):
+        world.write(("s1", body))
+        world.step(World.lose_answer)
+    world.converge()
+
+
+def three_copies_in_a_row(world: World) -> None:
+    """What the second copy left out must not show again while the third is under way, and each is shown when it is whole."""
+    world.write(*((id, BODIES[0]) for id in IDS))
+    world.converge()
+    for gone in IDS[:2]:
+        world.delete(gone)
+        world.mirror.begin(None)
+        world.converge()
+
+
+def a_first_push_that_comes_twice_in_pieces(world: World) -> None:
+    """A copy of more than one batch, its first batch delivered late and again."""
+    world.write(*((f"s{n}", BODIES[0]) for n in range(6)))
+    world.step()
+    world.step(World.keep_back)
+    world.crash_agent()
+    world.step()
+    world.replay(_kept_back(world))
+    world.step(World.lose_answer)
+    world.replay(0.5)
+    world.converge()
+
+
+def the_same_state_at_a_later_number(world: World) -> None:
+    """A change that is taken back leads to an earlier digest; the old message that fits it must not be applied again."""
+    for body in (BODIES[0], BODIES[1], BODIES[0]):
+        world.write(("s0", body))
+        world.converge()
+    for n in range(len(world.recorded)):
+        world.replay(n / len(world.recorded))
+
+
+def a_crash_that_two_numbers_could_explain(world: World) -> None:
+    """A batch arrived unseen, the next one has the same number and another content."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    world.write(("s0", BODIES[1]))
+    world.step(World.lose_answer)
+    world.crash_agent()
+    world.write(("s0", BODIES[2]))
+    world.converge()
+
+
+def _kept_back(world: World) -> float:
+    """The place of the message that is still under way."""
+    waiting = [n for n, (_, delivered, _) in enumerate(world.recorded) if not delivered]
+    return (waiting[0] + 0.5) / len(world.recorded)
+
+
+SCENARIOS = [
+    a_first_copy_without_trouble, an_old_message_after_everything_was_lost, a_delayed_batch_after_a_crash, a_commit_that_got_lost,
+    both_sides_go_back_and_meet_again, a_rolled_back_agent_overtakes_its_old_number, three_copies_in_a_row, a_first_push_that_comes_twice_in_pieces, the_same_state_at_a_later_number,
+    a_crash_that_two_numbers_could_explain,
+]  # fmt: skip
+
+
+class Walk:
+    """A random life of a world, the same for the same seed."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.chance = world, random.Random(world.chance.random())
+        self.archives: list[Path] = []
+        self.relays: list[list[Any]] = []
+
+    def run(self, steps: int, *, converge_every: int = 12) -> None:
+        for n in range(steps):
+            self.event()
+            if n % converge_every == converge_every - 1:
+                self.world.converge()
+        self.world.converge()
+
+    def event(self) -> None:
+        chance, world = self.chance, self.world
+        what = chance.choices(
+            [self.write, self.delete, self.step, self.bad_step, self.replay, world.crash_agent, self.keep, self.older, world.relay_loses_everything,
+             self.lose_row, world.relay_sweeps, self.wait],
+            [10, 4, 10, 16, 12, 6, 3, 2, 1, 1, 2, 2],
+        )[0]  # fmt: skip
+        what()
+
+    def write(self) -> None:
+        ids = self.chance.sample(IDS, self.chance.randint(1, 3))
+        self.world.write(*((id, self.chance.choice(BODIES)) for id in ids))
+
+    def delete(self) -> None:
+        self.world.delete(self.chance.choice(IDS))
+
+    def step(self) -> None:
+        self.world.step()
+
+    def bad_step(self) -> None:
+        self.world.step(self.chance.choice(World.FAULTS))
+
+    def replay(self) -> None:
+        self.world.replay(self.chance.random())
+
+    def keep(self) -> None:
+        self.archives.append(self.world.copy_archive())
+        self.relays.append(self.world.copy_relay())
+
+    def older(self) -> None:
+        if self.archives and self.chance.random() < 0.6:
+            self.world.restart_with_older_archive(self.chance.choice(self.archives))
+        elif self.relays:
+            self.world.relay_goes_back_to(self.chance.choice(self.relays))
+
+    def lose_row(self) -> None:
+        self.world.relay_loses_a_row(self.chance.random())
+
+    def wait(self) -> None:
+        self.world.time_passes(self.chance.choice([1, 60, 400, 90_000]))
+
+
+def folder_for(stack: ExitStack, tmp_path: Path) -> Path:
+    """A folder in memory where there is one: thousands of small commits are not about the disk here."""
+    base = FASTEST if os.access(FASTEST, os.W_OK) else tmp_path
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base, prefix="session-relay-")))
