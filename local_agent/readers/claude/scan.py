@@ -176,7 +176,7 @@ class _Lines:
         """The complete lines in the first *last* bytes of the buffer. The hot loop: everything is local."""
         find, view, buffer, best, careful, base = self.scanner.find, self.scanner.view, self.scanner.buffer, self.best, self.careful, self.batch.end
         before, after = buffer.rfind, buffer.find
-        position = 0
+        position, part = 0, self.part
         while (hit := find(MARK, position, last)) >= 0:
             start = before(NEWLINE, 0, hit) + 1
             position = after(NEWLINE, hit)
@@ -202,12 +202,13 @@ class _Lines:
                 continue
             if careful and not self._counts(line, message):
                 continue
-            if line.sessionId != self.session or self.part is None:
-                self._enter(line.sessionId, view[start:position])
-            part = self.part
-            part.last = line  # type: ignore[union-attr]
+            if line.sessionId != self.session or part is None:
+                part = self._enter(line.sessionId)
+            if part.cwd is None:
+                part.cwd = _cwd_of(view[start:position])
+            part.last = line
             if kind == MAIN:
-                part.last_main = line  # type: ignore[union-attr]
+                part.last_main = line
                 if line.isApiErrorMessage:
                     self.batch.errors.append(bytes(view[start:position]))
             nested = usage.cache_creation
@@ -252,17 +253,11 @@ class _Lines:
         if old is None or found.tokens > old.tokens or (found.tokens == old.tokens and found.speed and not old.speed):
             self.best[key] = found
 
-    def _enter(self, session: str | None, raw: memoryview) -> None:
+    def _enter(self, session: str | None) -> Part:
         """A run of lines of one session begins."""
         self.session = session
-        known = self.batch.parts.get(session or "")
-        if known is None:
-            known = self.batch.parts[session or ""] = Part()
-            try:
-                known.cwd = _where(raw).cwd
-            except Refused:
-                known.cwd = None
-        self.part = known
+        part = self.part = self.batch.parts.setdefault(session or "", Part())
+        return part
 
     def _titles(self, last: int) -> None:
         buffer, position = self.scanner.buffer, 0
@@ -283,6 +278,13 @@ class _Lines:
         if len(rest):
             batch.loose = _loose(bytes(rest), batch.end)
         return batch
+
+
+def _cwd_of(raw: memoryview) -> str | None:
+    try:
+        return _where(raw).cwd
+    except Refused:
+        return None
 
 
 def _loose(raw: bytes, offset: int) -> Found | None:
