@@ -3,6 +3,9 @@
 Being offline or refused is a reason to wait, not an error to hide. The wait doubles up to five minutes and is
 spread by chance, or a relay coming back is met by all agents at once; a relay that names a time is believed
 over our own guess, up to an hour. Nobody ever gives up: the last attempt is as good as the first.
+
+An agent that fails never asks less often than the relay wants to hear from it in health: so a relay that comes back is
+found within one beat, however long it was away, and never gets more requests than it is used to.
 """
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ HALT_S = 900.0
 Roll = Callable[[], float]
 
 
-def wait_after_failure(failures: int, *, roll: Roll = random.random) -> float:
+def wait_after_failure(failures: int, *, beat_s: float = LONGEST_S, roll: Roll = random.random) -> float:
     """Full jitter: anything between nothing and the doubled wait, for failure number *failures* in a row (from 1)."""
-    return ceiling(failures) * roll()
+    return min(ceiling(failures), beat_s) * roll()
 
 
 def wait_when_asked(failures: int, asked: float, *, roll: Roll = random.random) -> float:

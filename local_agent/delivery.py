@@ -26,6 +26,8 @@ from local_agent.transport import Reply, Transport
 log = logging.getLogger("agent.delivery")
 
 OFFLINE_S, PORTAL_S, UPGRADE_S = 15.0, 60.0, 3600.0
+BEAT_S = 60
+"""Until the relay says how often it wants to hear from us."""
 FIRST_RESTARTS = 3
 """How many times in a row a new copy may be begun without waiting; a relay that never agrees must not be hammered."""
 
@@ -80,7 +82,7 @@ class Delivery:
         self._failures = self._restarts = 0
         self._quiet_until = self._beat_at = monotonic()
         self._offset_s, self._corrected = 0, False
-        self._last_state = ""
+        self._beat_s, self._last_state = BEAT_S, ""
 
     # -- what the loop asks ---------------------------------------------------------------------------
 
@@ -286,7 +288,8 @@ class Delivery:
         self._corrected = False
         self._limit = min(self._limit * 2, self._most)
         self._most = whole(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES)
-        self._beat_at = self._monotonic() + whole(document.get("beat_s"), 1, 3600, 60)
+        self._beat_s = whole(document.get("beat_s"), 1, 3600, BEAT_S)
+        self._beat_at = self._monotonic() + self._beat_s
         self.mirror.note_refused(stubs_in(document), batch)
         self.mirror.note(
             state="ok", last_success=now_ms, durable=document.get("durable") is not False, beat_s=document.get("beat_s"), keep_days=document.get("keep_days"),
@@ -363,7 +366,7 @@ class Delivery:
 
     def _again(self, detail: str) -> Outcome:
         self._failures += 1
-        return self._wait("waiting", detail, backoff.wait_after_failure(self._failures, roll=self._roll))
+        return self._wait("waiting", detail, backoff.wait_after_failure(self._failures, beat_s=self._beat_s, roll=self._roll))
 
     def _wait(self, state: str, detail: str, seconds: float) -> Outcome:
         self._quiet_until = self._monotonic() + seconds

@@ -23,6 +23,10 @@ def test_the_wait_doubles_up_to_five_minutes() -> None:
     assert [wait_after_failure(n, roll=unlucky) for n in (1, 2, 3, 8, 9, 1000)] == [2, 4, 8, 256, 300, 300]
 
 
+def test_a_failing_agent_asks_no_less_often_than_a_healthy_one() -> None:
+    assert wait_after_failure(9, beat_s=60, roll=unlucky) == 60
+
+
 def test_a_lucky_agent_tries_again_at_once() -> None:
     assert wait_after_failure(9, roll=lucky) == 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -134,6 +135,8 @@ class Sources:
             sql.execute("CREATE TABLE real_sessions(id TEXT PRIMARY KEY, session_type TEXT, start_time TEXT, end_time TEXT, conversation_id TEXT, models_used TEXT,"
                         " estimated_tokens INTEGER, is_active INTEGER, metadata TEXT, process_id INTEGER, project_path TEXT, total_messages INTEGER,"
                         " five_hour_block_id TEXT, created_at TEXT)")  # fmt: skip
+            sql.execute("CREATE TABLE IF NOT EXISTS five_hour_blocks(id TEXT PRIMARY KEY, start_time TIMESTAMP, end_time TIMESTAMP, total_sessions INTEGER, total_tokens INTEGER,"
+                        " efficiency_score REAL, is_complete BOOLEAN)")  # fmt: skip
 
     def happen(self) -> None:
         self.clock += 60
@@ -235,6 +238,9 @@ def truth_of(settings: Settings) -> list[list[str]]:
 def read_anew(settings: Settings, home: Path) -> list[list[str]]:
     """What an agent that never was killed makes of the same files."""
     fresh = replace(settings, home=home)
+    home.mkdir(mode=0o700)
+    shutil.copy(settings.home / "identity.json", home)
+
     def work() -> None:
         archive = Archive(fresh.archive, source=open_identity(home).source, clock=now_ms)
         Eyes(archive, build_readers(fresh, book=BOOK), machine_of(fresh)).look(whole=True)
@@ -248,6 +254,7 @@ def test_a_killed_agent_ends_equal_to_the_truth_whenever_it_was_killed(tmp_path:
     rng = random.Random(20261122)
     sources = Sources(tmp_path, rng)
     settings = sources.settings(tmp_path / "home")
+    build_readers(settings, book=BOOK)  # what they import is imported once, not in each life
     for _ in range(30):
         sources.happen()
     calls = calls_of_a_life(settings, relay, tmp_path)
@@ -269,3 +276,4 @@ def test_a_killed_agent_ends_equal_to_the_truth_whenever_it_was_killed(tmp_path:
         if turn % 50 == 49:
             assert [row for row in shown_by(relay) if row[0] != "machine"] == read_anew(settings, tmp_path / f"fresh{turn}")
     assert kills >= 190
+    assert {row[0] for row in shown_by(relay)} >= {"session", "machine"}
