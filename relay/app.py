@@ -17,10 +17,10 @@ from ledger.reads import Home, Reads
 from ledger.stores import Ledger
 from ledger.view import Views
 from relay.access import Door
+from relay.alerts import webpush
 from relay.alerts.duty import Duty
 from relay.alerts.routes import add_alert_routes
 from relay.alerts.watch import Watch
-from relay.alerts.webpush import WebPush
 from relay.keys import KeyRing
 from relay.legacy import Posts
 from relay.limits import Limits
@@ -62,8 +62,8 @@ class Relay:
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
-        self.webpush = WebPush(self.store, contact=s.url, clock=clock)
-        self.duty = Duty(Watch(self._alerts, self.store, [self.webpush], clock=clock))
+        self.webpush = webpush.WebPush(self.store, url=s.url, clock=clock)
+        self.duty = Duty(Watch(self._alerts, self.store, [self.webpush], clock=clock), self.webpush.tenants, clock=clock)
         self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
 
     def _status(self) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def create_app(relay: Relay) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
     for mount in MOUNTS:
         app.register_blueprint(read_api(relay.reads, partial(caller_of, relay), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
-    for mount in ("", "/api"):
+    for mount in ("", "/api") if webpush.is_available() else ():
         add_alert_routes(app, relay.webpush, lambda: caller_of(relay).tenant, prefix=mount)
     add_routes(app, relay)
     return app

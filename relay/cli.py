@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it did not work (one line on stderr says why and what to d
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError, Misconfigured, Misuse
@@ -81,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
 
     upkeep = commands.add_parser("upkeep", parents=[common], help="one round of upkeep")
     upkeep.set_defaults(run=_upkeep)
+
+    backup = commands.add_parser("backup", parents=[common], help="write everything that the store holds into a file")
+    backup.add_argument("file", metavar="FILE", help="where to, or - for standard output")
+    backup.set_defaults(run=_backup)
+    restore = commands.add_parser("restore", parents=[common], help="bring a backup into a store that is empty, of any kind")
+    restore.add_argument("file", metavar="FILE", help="a backup, or - for standard input")
+    restore.set_defaults(run=_restore)
     return parser
 
 
@@ -185,4 +194,44 @@ def _upkeep(options: argparse.Namespace) -> int:
     if done.trouble:
         raise LedgerError(f"upkeep was not finished ({done}): run it again")
     print(f"upkeep: {done}")
+    return DONE
+
+
+def _backup(options: argparse.Namespace) -> int:
+    """Into a file beside the wanted one first, so that a failure leaves no half backup under its name."""
+    from ledger.stores import open_store
+    from relay.backup import backup
+
+    store = open_store(_settings(options).store)
+    try:
+        if options.file == "-":
+            counts = backup(store, sys.stdout.buffer, now=_now())
+        else:
+            part = f"{options.file}.part"
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                counts = backup(store, out, now=_now())
+                os.fsync(out.fileno())
+            os.replace(part, options.file)
+    except OSError as error:
+        raise LedgerError(f"cannot write {options.file}: {error.strerror}") from None
+    finally:
+        store.close()
+    print(f"backed up {counts.rows} records of {counts.sources} sources", file=sys.stderr)
+    return DONE
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from ledger.stores import open_store
+    from relay.backup import restore
+
+    try:
+        held = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+    except OSError as error:
+        raise Misuse(f"cannot read {options.file}: {error.strerror}") from None
+    store = open_store(_settings(options).store)
+    try:
+        counts = restore(store, io.BytesIO(held), now=_now())
+    finally:
+        store.close()
+    print(f"restored {counts.rows} records of {counts.sources} sources; every digest fits", file=sys.stderr)
     return DONE

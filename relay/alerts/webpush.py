@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,13 +26,18 @@ MOST = 20
 """Subscriptions of one tenant."""
 TTL_S = 3600
 TIMEOUT_S = 10.0
-KEY = ("webpush", "vapid")
+DRAWER, VAPID, LISTENS = "webpush", "vapid", "tenant:"
 
 Send = Callable[..., int]
 
 
+def is_available() -> bool:
+    """Is the library here? A function goes without it: it is larger than all the rest together."""
+    return find_spec("pywebpush") is not None
+
+
 def drawer(tenant: str) -> str:
-    return f"webpush/{tenant}"
+    return f"{DRAWER}/{tenant}"
 
 
 def checked(subscription: object, services: Iterable[str] = SERVICES) -> dict[str, Any]:
@@ -69,9 +75,10 @@ def decoded(text: object) -> bytes:
 class WebPush:
     """The subscriptions of all tenants and the sending to them."""
 
-    def __init__(self, shelf: Shelf, *, contact: str, clock: Callable[[], int], send: Send | None = None, services: Iterable[str] = SERVICES) -> None:
-        """*contact* is the mailto: or https: address that push services may complain to; *clock* gives milliseconds."""
-        self._shelf, self._contact, self._clock = shelf, contact, clock
+    def __init__(self, shelf: Shelf, *, url: str, clock: Callable[[], int], send: Send | None = None, services: Iterable[str] = SERVICES) -> None:
+        """*url* is the relay's own, told to push services as the one to complain to; *clock* gives milliseconds."""
+        self._shelf, self._clock = shelf, clock
+        self._contact = url if url.startswith("https:") else f"mailto:operator@{urlsplit(url).hostname}"
         self._send, self._services = send or deliver, tuple(services)
 
     def public_key(self) -> str:
@@ -86,7 +93,12 @@ class WebPush:
         if len(others) >= MOST:
             raise Problem(409, "quota", f"there are {MOST} subscriptions already: remove one first")
         self._shelf.put(drawer(tenant), id, kept, now=self._clock())
+        self._shelf.put(DRAWER, LISTENS + tenant, {}, now=self._clock())
         return id
+
+    def tenants(self) -> list[str]:
+        """Who has subscribed, now or once."""
+        return [name.removeprefix(LISTENS) for name, _ in self._shelf.list(DRAWER, LISTENS, now=self._clock())]
 
     def unsubscribe(self, tenant: str, id: str) -> bool:
         return self._shelf.drop(drawer(tenant), id)
@@ -103,13 +115,13 @@ class WebPush:
         return reached
 
     def _keys(self) -> Mapping[str, object]:
-        found = self._shelf.take(*KEY, now=self._clock())
+        found = self._shelf.take(DRAWER, VAPID, now=self._clock())
         if found is None:
             try:
-                self._shelf.put(*KEY, new_keys(), now=self._clock(), expect=0)
+                self._shelf.put(DRAWER, VAPID, new_keys(), now=self._clock(), expect=0)
             except Conflict:
                 pass  # another instance made one first: theirs is the one
-            found = self._shelf.take(*KEY, now=self._clock())
+            found = self._shelf.take(DRAWER, VAPID, now=self._clock())
             assert found is not None
         return found.value
 

@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ledger.errors import Problem
 from ledger.stores.memory import MemoryStore
+from relay.alerts.duty import Duty
 from relay.alerts.episodes import QUIET_MS, news
 from relay.alerts.watch import Watch
 from relay.alerts.webpush import MOST, WebPush, checked, deliver, new_keys, reachable
+from tests.relay.house import RelayHouse
 
 HALF = {"id": "block:b1:75", "level": "warn", "text": "75 % of the block is used."}
 SILENT = {"id": "silent:studio", "level": "bad", "text": "studio has been silent since 10:00."}
@@ -84,6 +86,23 @@ def test_two_instances_tell_an_alert_once() -> None:
     assert told.heard == [HALF["id"]]
 
 
+def test_only_tenants_that_listen_are_looked_after_and_all_of_them_each_minute() -> None:
+    now, told, looked = [0], Told(), []
+
+    def alerts_of(tenant: str) -> list[Any]:
+        looked.append(tenant)
+        return []
+
+    duty = Duty(Watch(alerts_of, MemoryStore(), [told], clock=lambda: now[0]), lambda: ["alice", "bob"], clock=lambda: now[0])
+    duty.step()
+    duty.note("alice")
+    duty.note("charlie")
+    duty.step()
+    now[0] = 60_000
+    duty.step()
+    assert looked == ["alice", "bob", "alice", "alice", "bob"]
+
+
 def test_a_phone_reads_what_the_relay_encrypted_for_it() -> None:
     phone, keys = Phone(), new_keys()
     status = deliver(phone.subscription, json.dumps(HALF), keys["private"], "mailto:ops@example.org", session=phone)  # type: ignore[arg-type]
@@ -93,7 +112,7 @@ def test_a_phone_reads_what_the_relay_encrypted_for_it() -> None:
 
 def test_a_subscription_of_one_tenant_hears_nothing_of_another() -> None:
     sent: list[str] = []
-    push = WebPush(MemoryStore(), contact="mailto:ops@example.org", clock=lambda: 0, send=lambda to, *_: sent.append(to["endpoint"]) or 201)
+    push = WebPush(MemoryStore(), url="https://relay.example", clock=lambda: 0, send=lambda to, *_: sent.append(to["endpoint"]) or 201)
     alice, bob = Phone(), Phone()
     push.subscribe("alice", alice.subscription)
     push.subscribe("bob", bob.subscription)
@@ -102,7 +121,7 @@ def test_a_subscription_of_one_tenant_hears_nothing_of_another() -> None:
 
 
 def test_a_browser_that_is_gone_is_forgotten() -> None:
-    push = WebPush(MemoryStore(), contact="mailto:ops@example.org", clock=lambda: 0, send=lambda *_: 410)
+    push = WebPush(MemoryStore(), url="https://relay.example", clock=lambda: 0, send=lambda *_: 410)
     push.subscribe("alice", Phone().subscription)
     assert push.tell("alice", HALF) == 0
     assert WebPush.tell(push, "alice", HALF) == 0 and not list(push._shelf.list("webpush/alice", now=0))
@@ -110,12 +129,12 @@ def test_a_browser_that_is_gone_is_forgotten() -> None:
 
 def test_the_vapid_key_is_made_once_and_kept() -> None:
     shelf = MemoryStore()
-    keys = {WebPush(shelf, contact="mailto:a@example.org", clock=lambda: 0).public_key() for _ in range(3)}
+    keys = {WebPush(shelf, url="https://relay.example", clock=lambda: 0).public_key() for _ in range(3)}
     assert len(keys) == 1 and len(base64.urlsafe_b64decode(keys.pop() + "=")) == 65
 
 
 def test_subscriptions_are_bounded() -> None:
-    push = WebPush(MemoryStore(), contact="mailto:a@example.org", clock=lambda: 0)
+    push = WebPush(MemoryStore(), url="https://relay.example", clock=lambda: 0)
     phones = [Phone() for _ in range(MOST + 1)]
     for phone in phones[:MOST]:
         push.subscribe("alice", phone.subscription)
@@ -141,3 +160,30 @@ def test_a_malformed_subscription_is_refused_with_a_reason(broken: object) -> No
     with pytest.raises(Problem) as refused:
         checked(broken)
     assert refused.value.status == 400
+
+
+def test_a_browser_subscribes_tries_and_leaves_over_http() -> None:
+    house = RelayHouse()
+    sent: list[str] = []
+    house.relay.webpush._send = lambda to, *_: sent.append(to["endpoint"]) or 201
+    phone = Phone()
+    assert len(house.get("/api/v1/alerts/key")["key"]) == 87
+    made = house.ask("/api/v1/alerts/subscriptions", house.key(), method="POST", body=json.dumps(phone.subscription), Content_Type="application/json")
+    assert made.status_code == 201
+    assert house.ask("/api/v1/alerts/trial", house.key(), method="POST").json == {"reached": 1}
+    assert sent == [phone.subscription["endpoint"]]
+    gone = f"/v1/alerts/subscriptions/{made.json['id']}"
+    assert house.ask(gone, house.key(tenant="charlie"), method="DELETE").status_code == 404, "a stranger cannot end it"
+    assert [house.ask(gone, house.key(), method="DELETE").status_code for _ in range(2)] == [204, 404]
+
+
+@pytest.mark.parametrize(("body", "kind", "status"), [("{", "application/json", 400), ("{}", "application/json", 400), ("{}", "text/plain", 415), ("[" * 5000, "application/json", 400)])
+def test_a_bad_subscription_over_http_is_refused(body: str, kind: str, status: int) -> None:
+    house = RelayHouse()
+    assert house.ask("/v1/alerts/subscriptions", house.key(), method="POST", body=body, Content_Type=kind).status_code == status
+
+
+def test_nobody_without_a_key_reaches_the_alerts() -> None:
+    house = RelayHouse()
+    for method, path in (("GET", "key"), ("POST", "subscriptions"), ("POST", "trial"), ("DELETE", "subscriptions/x")):
+        assert house.ask(f"/v1/alerts/{path}", method=method).status_code == 401

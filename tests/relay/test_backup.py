@@ -15,6 +15,7 @@ from ledger.store import Head, Row
 from ledger.stores.memory import MemoryStore
 from ledger.stores.sqlite import SqliteStore
 from relay.backup import backup, restore
+from relay.cli import main
 
 LEASE = "ab" * 16
 
@@ -86,3 +87,23 @@ def test_any_damaged_backup_is_refused_before_anything_is_written() -> None:
         with pytest.raises(Misuse):
             restore(store, io.BytesIO(data), now=0)
         assert store.tenants() == [], name
+
+
+def test_the_commands_move_a_relay_to_another_file_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_SECRET", "correct horse battery staple")
+    old, new, file = (tmp_path / name for name in ("old.db", "new.db", "relay.backup"))
+    contents_before = contents(filled(SqliteStore(old)))
+    assert main(["backup", "--store", f"sqlite:///{old}", str(file)]) == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert main(["restore", "--store", f"sqlite:///{new}", str(file)]) == 0
+    assert contents(SqliteStore(new)) == contents_before
+
+
+def test_the_commands_say_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RELAY_SECRET", "correct horse battery staple")
+    store = ["--store", f"sqlite:///{tmp_path / 'relay.db'}"]
+    (tmp_path / "junk").write_bytes(b"junk")
+    assert main(["restore", *store, str(tmp_path / "junk")]) == 2
+    assert main(["restore", *store, str(tmp_path / "missing")]) == 2
+    assert main(["backup", *store, str(tmp_path / "no" / "folder" / "x")]) == 1
+    assert capsys.readouterr().err.count("\n") == 3
