@@ -59,6 +59,16 @@ class Relay:
     secrets: tuple[bytes, ...]
 
 
+class Reporter(Protocol):
+    def __call__(self, *, whole: bool = True) -> Mapping[str, object]:
+        """What the agent says of itself; *whole*: all of it."""
+        ...
+
+
+def _nothing(*, whole: bool = True) -> Mapping[str, object]:
+    return {}
+
+
 class Horizon(Protocol):
     def refresh(self, now_ms: int) -> None:
         """Bring what is too old for the relay, and the days that stand for it, up to date."""
@@ -69,11 +79,11 @@ class Delivery:
     """*report* gives the agent's own words about itself for every message; *roll* and the clocks are the world."""
 
     def __init__(
-        self, mirror: Mirror, transport: Transport, relay: Relay, *, report: Callable[[], Mapping[str, object]] = dict, horizon: Horizon | None = None,
+        self, mirror: Mirror, transport: Transport, relay: Relay, *, report: Reporter | None = None, horizon: Horizon | None = None,
         monotonic: Callable[[], float] = time.monotonic, roll: Callable[[], float] | None = None, new_id: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
         self.mirror, self.transport, self.relay = mirror, transport, relay
-        self._report, self._horizon, self._monotonic = report, horizon, monotonic
+        self._report, self._horizon, self._monotonic = report or _nothing, horizon, monotonic
         self._roll = roll or secrets.SystemRandom().random
         self._new_id = new_id or (lambda: f"msg_{secrets.token_urlsafe(12)}")
         self._unanswered: Batch | None = None
@@ -153,7 +163,8 @@ class Delivery:
 
     def _message(self, type: str, **parts: Any) -> Batch:
         place = self.mirror.place()
-        return compose(type, id=self._new_id(), aud=self.relay.aud, source=self.relay.source, place=place, agent=self._report(), **parts)
+        agent = self._report(whole=not parts.get("changes"))
+        return compose(type, id=self._new_id(), aud=self.relay.aud, source=self.relay.source, place=place, agent=agent, **parts)
 
     def _next_batch(self) -> Batch | None:
         place, flights = self.mirror.place(), self.mirror.flights()

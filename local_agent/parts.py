@@ -16,7 +16,7 @@ from ledger.errors import Full, LedgerError
 from ledger.record import Record
 from local_agent import pairing
 from local_agent.archive import LOCAL, Archive
-from local_agent.delivery import Delivery, Outcome, Relay
+from local_agent.delivery import Delivery, Outcome, Relay, Reporter
 from local_agent.horizon import DayHorizon
 from local_agent.identity import Identity
 from local_agent.log import where
@@ -101,7 +101,7 @@ def machine_of(settings: Settings) -> dict[str, object]:
 
 
 def open_delivery(
-    settings: Settings, identity: Identity, archive: Archive, report: Callable[[], Mapping[str, object]], transport: Transport | None = None
+    settings: Settings, identity: Identity, archive: Archive, report: Reporter, transport: Transport | None = None
 ) -> Delivery | None:
     """Delivery to the paired relay, or None while there is none."""
     if not settings.relay or not settings.key:
@@ -114,18 +114,17 @@ def open_delivery(
 
 
 class Report:
-    """What the agent says of itself in every message; short, because it travels with each."""
+    """What the agent says of itself in its messages: little beside changes, because it travels with each, and all of it in a beat."""
 
     def __init__(self, settings: Settings, archive: Archive, eyes: Eyes, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._archive, self._eyes, self._monotonic = settings, archive, eyes, monotonic
         self._boot, self._began = secrets.token_hex(4), monotonic()
         self.delivery: Delivery | None = None
 
-    def __call__(self) -> dict[str, object]:
-        said: dict[str, object] = {
-            "version": VERSION, "boot": self._boot, "uptime_s": int(self._monotonic() - self._began), "os": sys.platform,
-            "name": self._settings.name, "tz": self._settings.tz,
-        }  # fmt: skip
+    def __call__(self, *, whole: bool = True) -> dict[str, object]:
+        said: dict[str, object] = {"version": VERSION, "boot": self._boot, "uptime_s": int(self._monotonic() - self._began)}
+        if whole:
+            said |= {"os": sys.platform, "name": self._settings.name, "tz": self._settings.tz}
         unwell = {name: report["state"] for name, report in self._eyes.reports.items() if report["state"] == "unreadable"}
         held = self.delivery.mirror.stubs() if self.delivery else []
         extras = {"readers": unwell, "refused": len(held), "clock_offset_ms": self.delivery.clock_offset_ms if self.delivery else 0,

@@ -59,7 +59,7 @@ class ModelRelay:
         signing.verify(headers, body, [SECRET], at)
         if abs(at - self.clock()) > 300:
             return self.signed(headers["webhook-id"], 401, {"type": "clock-skew", "status": 401})
-        message = json.loads(gzip.decompress(body))
+        message = {"after": NOBODY, "commit": False, "put": [], "del": [], **json.loads(gzip.decompress(body))}
         self.log.append(message)
         status, document = self.decide(message)
         return self.signed(headers["webhook-id"], status, {"re": headers["webhook-id"], "status": status, **document})
