@@ -1,5 +1,7 @@
 # Two commands are all that a newcomer needs: `make run` and `make test`.
-PYTHON  ?= $(shell command -v python3.12 python3.11 python3.13 python3 | head -n 1)
+# The first Python here that is new enough and really runs (a version manager's shim may not).
+PYTHON  ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+             $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
 VENV    := .venv
 PY      := $(VENV)/bin/python
 # http-ece alone has no wheel; it is plain Python.
@@ -43,8 +45,7 @@ clean:  ## forget everything that was made
 	rm -rf $(VENV) build var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "Session Relay needs Python 3.11 or newer: install it, then run make again" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Session Relay needs Python 3.11 or newer: run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Session Relay needs Python 3.11 or newer: install it, or run make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once) ..." >&2
 	@$(PYTHON) -m venv $(VENV) || { echo "python venv is missing: on Debian, apt-get install python3-venv" >&2; exit 1; }
 
