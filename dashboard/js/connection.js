@@ -185,8 +185,8 @@ export function connect(o) {
       for (const c of [A, R]) if (c.ws) { arm(c, c.ws); if (c.live) c.ws.send('{"type":"ping"}'); }
       if (!A.live) { probe(); ask(); }
     },
-    /** Pairings or permission changed: think again about who there is. */
-    async again() { const k = role; drop(R); await assume(k); lost = clock(); if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
+    /** Pairings or permission changed: think again about who there is. @param {boolean} [forgotten] what was shown is gone */
+    async again(forgotten) { const k = role; if (forgotten) have = stored = false; drop(R); await assume(k); lost = clock(); if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
     stop() { stopped = true; for (const k in timer) cancel(timer[k]); drop(A); drop(R); },
     /** The home that answers questions now. @returns {Home|null} */
     get home() { return A.live ? agent : state.startsWith("relay") ? relay : null; },

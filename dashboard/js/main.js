@@ -51,7 +51,13 @@ const on = {
   retry: () => link?.wake(), pair, sample,
   local: async () => { await source.askLocal(); local.value = await source.localPermission(); link?.again(); },
   choose: (p) => { pairs.choose(p); version.value++; link?.again(); },
-  forget: async (p) => { pairs.forget(p); await keep.forget(); if (!pairs.all.length || link?.relay?.key === p.key) S.clear(); version.value++; link?.again(); },
+  forget: async (p) => {
+    const shown = link?.relay?.key === p.key && S.home.value !== "agent";
+    pairs.forget(p);
+    if (shown) { S.clear(); await keep.forget(); }
+    version.value++;
+    link?.again(shown);
+  },
   get canAskLocal() { return local.value === "prompt"; },
 };
 

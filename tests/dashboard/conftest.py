@@ -20,7 +20,7 @@ PICTURES = ROOT / "build/pictures"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--js-flags=--expose-gc"]
 # What a browser logs when a server that a test has stopped does not answer: the test's doing, not the page's.
-EXPECTED = ("net::ERR_", "WebSocket connection to", "Failed to load resource")
+EXPECTED = ("net::ERR_", "WebSocket connection to", "Failed to load resource", "when fetching the script")
 
 
 def free_port() -> int:
@@ -112,6 +112,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         if wait:
             page.wait_for_selector(wait)
         return page
+    open_page.wrong = wrong  # type: ignore[attr-defined]
     yield open_page
     for context in contexts:
         context.close()

@@ -1,0 +1,198 @@
+"""The page itself: safe, reachable with a keyboard, readable by everyone, whole at every width and with every name."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.conftest import wait_state
+
+pytestmark = pytest.mark.browser
+AXE = Path(__file__).resolve().parents[1] / "js/node_modules/axe-core/axe.min.js"
+KEY = "sr_read_abcdefgh2345_secret1234567890_0badc0de"
+
+
+@pytest.fixture(scope="module")
+def odd():
+    from tests.dashboard.conftest import Server
+    server = Server("--odd", "--count", "60")
+    yield server
+    server.kill()
+
+
+@pytest.mark.parametrize("width", [320, 390, 560, 561, 820, 821, 1040, 1041, 1440, 1920])
+def test_nothing_sticks_out_at_any_width_with_any_name(odd, visit, width):
+    page = visit(odd.url, width=width, wait=".calendar")
+    page.click(".list tbody th button >> nth=3")
+    page.wait_for_selector(".cost-lines")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    out = page.evaluate("""() => [...document.querySelectorAll('main *')].filter((e) => {
+      const r = e.getBoundingClientRect(), panel = e.closest('.panel');
+      if (!r.width || e.closest('.sr') || r.right <= (panel ?? document.body).getBoundingClientRect().right + 1) return false;
+      for (let p = e.parentElement; p && p !== panel; p = p.parentElement) if (getComputedStyle(p).overflowX !== 'visible') return false; // cut off on purpose
+      return true; }).slice(0, 5).map((e) => e.outerHTML.slice(0, 120))""")
+    assert not out, out
+
+
+def test_names_are_text_whatever_they_contain(odd, visit):
+    page = visit(odd.url, wait=".calendar")
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    assert page.query_selector("main img, main script, main iframe") is None
+    assert "<img src=x onerror=alert(1)>" in page.inner_text(".list")
+    assert "Untitled" in page.inner_text(".list")
+    assert "40d" in page.inner_text(".list")
+    assert "≈10.0M" in page.inner_text(".list")
+    page.click(".seg >> text=Tokens")
+    assert "others" in page.inner_text(".totals")
+
+
+def test_the_policy_holds_without_a_message(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    broken = page.evaluate("""async () => {
+      const seen = []; document.addEventListener('securitypolicyviolation', (e) => seen.push(e.violatedDirective));
+      try { document.body.innerHTML = '<p>x</p>'; seen.push('sink open'); } catch (e) { seen.push(e.name); }
+      return seen; }""")
+    assert broken == ["TypeError"], "Trusted Types refuse markup from strings"
+    assert [text for text in visit.wrong if "TrustedHTML" not in text] == []
+    visit.wrong.clear()
+
+
+def axe(page):
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })")
+    return [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:300]) for v in found["violations"]]
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci in tests/js")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_wrong_in_any_view(server, visit, agent, dark):
+    wrong = {}
+
+    def look(name, page):
+        if found := axe(page):
+            wrong[name] = found
+    over = server("--percent", "81")
+    page = visit(over.url, dark=dark, wait=".calendar", bypass_csp=True)
+    look("desk", page)
+    page.click(".list tbody th button >> nth=1")
+    page.wait_for_selector(".cost-lines")
+    look("detail", page)
+    page.click(".badge")
+    look("source", page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    look("keys", page)
+    over.kill()
+    wait_state(page, "stored")
+    look("stored", page)
+    page = visit(agent.url, width=390, height=844, dark=dark, wait=".calendar", bypass_csp=True)
+    look("phone", page)
+    look("waiting", visit(server("--count", "0").url, dark=dark, wait=".empty", bypass_csp=True))
+    relay = server("--home", "relay", "--key", KEY)
+    look("not paired", visit(relay.url, dark=dark, wait=".empty", bypass_csp=True))
+    guess = visit(server("--odd", "--sample").url, dark=dark, wait=".calendar", bypass_csp=True)
+    look("odd", guess)
+    assert not wrong, wrong
+
+
+def test_everything_can_be_reached_and_worked_with_the_keyboard(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    names = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        at = page.evaluate("() => { const e = document.activeElement; return e === document.body ? '' : (e.getAttribute('aria-label') || e.textContent || e.name || e.tagName).trim().slice(0, 40); }")
+        if not at:
+            break
+        names.append(at)
+    text = " | ".join(names)
+    for wanted in ("Session Relay, to the top", "Usage", "Data source", "Theme", "Keyboard shortcuts", "Dismiss", "Stacked bars", "Calendar of daily cost", "Last active", "Project", "Show 50 more"):
+        assert wanted in text, (wanted, text)
+    page.keyboard.press("/")
+    page.keyboard.type("relay")
+    page.wait_for_function("() => document.querySelector('#h-sess + .quiet').textContent.includes(' of ')")
+    page.keyboard.press("Escape")
+    assert page.input_value(".search input") == ""
+    page.keyboard.press("t")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.focus(".bars svg")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.query_selector(".totals .hot") is not None
+    page.keyboard.press("3")
+    page.wait_for_function("() => document.querySelector('#sessions').getBoundingClientRect().top < 600")
+
+
+def test_targets_are_large_enough_to_hit(agent, visit):
+    page = visit(agent.url, width=390, height=844, wait=".calendar")
+    small = page.evaluate("""() => [...document.querySelectorAll('button, a, select, input:not([type=radio])')].filter((e) => e.offsetParent && !e.closest('[popover]')).map((e) => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width < 24 || r.height < 24).map(([e, r]) => `${e.textContent} ${r.width}x${r.height}`)""")
+    assert not small, small
+
+
+def test_nothing_moves_for_those_who_want_it_still(agent, visit):
+    page = visit(agent.url, wait=".calendar", reduced_motion="reduce")
+    assert page.evaluate("() => document.getAnimations().length") == 0
+
+
+def test_high_contrast_keeps_what_colours_say(agent, visit, picture):
+    page = visit(agent.url, wait=".calendar", forced_colors="active")
+    picture(page, "forced-colors")
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.meter span')).backgroundColor") != page.evaluate("() => getComputedStyle(document.querySelector('.meter')).backgroundColor")
+
+
+def test_sessions_are_searched_filtered_sorted_paged_and_opened(server, visit):
+    page = visit(server("--count", "1000").url, wait=".calendar")
+    assert page.inner_text("#h-sess + .quiet") == "1,000"
+    for _ in range(5):
+        page.click(".more:not([disabled])")
+        page.wait_for_function("() => !document.querySelector('.more').disabled")
+    page.wait_for_function("() => document.querySelectorAll('.list > tbody > tr').length === 262")
+    page.fill(".search input", "webhook")
+    page.wait_for_function("() => / of 1,000$/.test(document.querySelector('#h-sess + .quiet').textContent) && document.querySelector('#h-sess + .quiet').textContent > '3'")
+    page.fill(".search input", "")
+    page.select_option("select[aria-label=Machine]", "thinkpad")
+    page.wait_for_function("() => [...document.querySelectorAll('.list tbody .mach')].every((e) => e.textContent === 'thinkpad')")
+    page.click("thead >> text=Cost")
+    page.wait_for_function("() => document.querySelector('th.cost').ariaSort === 'descending'")
+    page.wait_for_timeout(500)
+    costs = [float(each.strip("$")) for each in page.locator(".list tbody .cost").all_inner_texts()]
+    assert costs == sorted(costs, reverse=True)
+    page.click(".list tbody th button >> nth=0")
+    page.wait_for_selector(".cost-lines")
+    assert "Read from the tool's own log" in page.inner_text(".opened")
+    assert page.locator(".opened .bars rect").count() > 0
+
+
+def test_the_page_is_an_app_with_a_gauge_for_an_icon(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    assert page.title().startswith("58% · 2h 0")
+    assert "stroke-dasharray" in page.get_attribute("link[rel=icon]", "href").replace("%3D", "=")
+    client = page.context.new_cdp_session(page)
+    manifest = client.send("Page.getAppManifest")
+    assert not manifest["errors"] and "Session Relay" in manifest["data"]
+    errors = client.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert [e["errorId"] for e in errors] in ([], ["in-incognito"]), errors
+
+
+def test_notifications_are_off_until_somebody_switches_them_on(agent, visit):
+    page = visit(agent.url, wait=".calendar", permissions=["notifications"])
+    assert page.get_attribute(".bell", "aria-pressed") == "false"
+    page.click(".bell")
+    page.wait_for_selector('.bell[aria-pressed="true"]')
+
+
+def test_an_alert_that_was_dismissed_stays_away(agent, visit):
+    page = visit(agent.url, wait=".alerts p")
+    page.click(".alerts button")
+    page.wait_for_function("() => !document.querySelector('.alerts p')")
+    page.reload()
+    page.wait_for_selector(".calendar")
+    assert page.query_selector(".alerts p") is None
+
+
+def test_it_prints_without_its_controls(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    page.emulate_media(media="print")
+    assert not page.is_visible(".top") and page.is_visible(".block")

@@ -1,0 +1,168 @@
+"""Where the data comes from, seen in a browser: live, relay, cached, stored, none, and back."""
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.dashboard.conftest import state, wait_state
+
+pytestmark = pytest.mark.browser
+KEY = "sr_read_abcdefgh2345_secret1234567890_0badc0de"
+
+
+def took(page, wanted, limit_ms):
+    """Milliseconds until the badge says so."""
+    begun = time.monotonic()
+    wait_state(page, wanted, timeout=limit_ms)
+    return (time.monotonic() - begun) * 1000
+
+
+def kept(page):
+    """Let the page write what it knows, as it does every five seconds and when it is left."""
+    page.evaluate("() => dispatchEvent(new Event('pagehide'))")
+    page.wait_for_timeout(150)
+
+
+def test_a_killed_agent_leaves_the_last_numbers_and_their_time_and_its_return_is_noticed(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    number = page.inner_text(".big b >> nth=0")
+    agent.kill()
+    assert took(page, "stored", 3000) < 1500
+    assert page.inner_text(".big b >> nth=0") == number
+    assert "As of Today" in page.inner_text(".strip")
+    assert page.inner_text("#h-active").startswith("Active at")
+    assert page.title().startswith("(old)")
+    agent.start()
+    assert took(page, "live", 6000) < 4000
+    assert page.query_selector(".strip") is None
+
+
+def test_a_stopped_agent_is_noticed_by_its_silence(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    os.kill(agent.process.pid, signal.SIGSTOP)
+    try:
+        assert took(page, "stored", 4000) < 2500
+    finally:
+        os.kill(agent.process.pid, signal.SIGCONT)
+    wait_state(page, "live")
+
+
+def test_without_the_agent_the_relay_takes_over_and_hands_back(server, visit):
+    agent, relay = server(), server("--home", "relay", "--key", KEY, "--count", "40")
+    page = visit(f"{agent.url}#relay={relay.url}&key={KEY}", wait=".calendar")
+    wait_state(page, "live")
+    assert "key" not in page.url and KEY not in page.content()
+    agent.kill()
+    assert took(page, "relay-live", 4000) < 2000
+    assert page.inner_text("#h-sess + .quiet") == "40"
+    agent.start()
+    wait_state(page, "live")
+    page.wait_for_function("() => document.querySelector('#h-sess + .quiet').textContent === '240'")
+
+
+def test_reloaded_with_everything_down_the_page_shows_what_this_browser_saw(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    page.wait_for_function("() => navigator.serviceWorker.ready.then((r) => r.active.state === 'activated')")
+    kept(page)
+    number = page.inner_text(".big b >> nth=0")
+    agent.kill()
+    page.reload()
+    page.wait_for_selector(".big b")
+    assert page.inner_text(".big b >> nth=0") == number
+    wait_state(page, "stored")
+    assert "As of" in page.inner_text(".strip")
+    agent.start()
+    wait_state(page, "live")
+
+
+def test_a_relay_wants_its_key_keeps_it_out_of_the_address_and_forgets_it_when_told(server, visit):
+    relay = server("--home", "relay", "--key", KEY)
+    page = visit(relay.url, wait=".empty")
+    wait_state(page, "none")
+    assert "Not paired" in page.inner_text(".badge")
+    page.fill("input[name=link]", "sr_push_abcdefgh2345_secret1234567890_0badc0de")
+    page.click("text=Connect >> nth=-1")
+    assert "read key" in page.inner_text("[role=alert]")
+    page.fill("input[name=link]", KEY)
+    page.keyboard.press("Enter")
+    wait_state(page, "relay-live")
+    assert "key" not in page.url
+    page.reload()
+    wait_state(page, "relay-live")
+    page.click(".badge")
+    page.click("#source >> text=Forget")
+    wait_state(page, "none")
+    assert page.evaluate("() => JSON.stringify(localStorage)").find("secret1234567890") < 0
+    page.reload()
+    wait_state(page, "none")
+    assert page.query_selector(".block") is None
+
+
+def test_a_key_that_is_refused_says_so(server, visit):
+    relay = server("--home", "relay", "--key", KEY)
+    page = visit(f"{relay.url}#key={KEY.replace('secret', 'zecret')}", wait=".empty")
+    page.wait_for_selector("text=Key refused")
+
+
+def test_a_relay_without_a_live_channel_is_polled(server, visit):
+    relay = server("--home", "relay", "--key", KEY, "--no-live")
+    page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
+    wait_state(page, "relay-live")
+    before = page.inner_text(".active .tok >> nth=1")
+    relay.tell(change=3)
+    page.wait_for_function("(t) => document.querySelectorAll('.active .tok')[1].textContent !== t", arg=before, timeout=9000)
+
+
+def test_a_relay_nobody_reports_to_is_cached_and_looks_old(server, visit):
+    relay = server("--home", "relay", "--key", KEY)
+    relay.tell(quiet_since=1600)
+    page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
+    wait_state(page, "relay-cached")
+    assert "No machine has reported since" in page.inner_text(".strip")
+    assert page.evaluate("() => document.querySelector('main').classList.contains('stale')")
+
+
+def test_sample_data_comes_only_when_asked_for_and_says_so(server, visit):
+    page = visit(server("--static").url, wait=".empty")
+    wait_state(page, "none")
+    assert page.query_selector(".block") is None
+    page.click("text=Look around with sample data")
+    wait_state(page, "sample")
+    page.wait_for_selector(".calendar")
+    assert "Made-up numbers" in page.inner_text(".strip.sample")
+    assert page.evaluate("() => document.querySelectorAll('.block-chart .line').length") == 1
+    page.click("text=Leave the sample")
+    wait_state(page, "none")
+
+
+def test_a_source_that_runs_on_sample_data_is_marked(server, visit):
+    page = visit(server("--sample").url, wait=".calendar")
+    assert "made-up numbers" in page.inner_text(".strip.sample")
+
+
+def test_a_clock_ten_minutes_off_is_put_right(server, visit):
+    page = visit(server("--offset", "-600").url, wait=".calendar")
+    wait_state(page, "live")
+    assert page.inner_text(".badge .age") == "now"
+    assert page.inner_text(".figures").count("2h 0") == 1, "the time left follows the server's clock"
+
+
+def test_a_hundred_messages_at_once_are_drawn_and_none_is_lost(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    before = page.inner_text(".list tbody .cost >> nth=0")
+    for _ in range(100):
+        agent.tell(change=1)
+    dollars = float(before.strip("$")) + 5
+    page.wait_for_function("(t) => document.querySelector('.list tbody .cost').textContent === t", arg=f"${dollars:.2f}")
+    assert state(page) == "live"
