@@ -1,7 +1,7 @@
 """The service: readers fill the archive, delivery empties the difference, localhost shows it.
 
-Three threads beside the server: one reads, one delivers, one waits for files to change. Each survives whatever the others
-do, and a kill at any moment costs nothing that the next start does not mend.
+Three threads beside the server: one reads by the clock, one when files change, one delivers. Each survives whatever the
+others do, and a kill at any moment costs nothing that the next start does not mend.
 """
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_de
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
 from local_agent.settings import Settings
+from local_agent.watch import Follower
+from local_agent.watch import Follower
 
 log = logging.getLogger("agent")
 
@@ -108,8 +110,10 @@ class Agent:
 
     def run(self) -> None:
         """Serve until told to stop. Raises LedgerError when the port cannot be had."""
-        reading = threading.Thread(target=self._read, name="reader", daemon=True)
-        reading.start()
+        reading = [threading.Thread(target=work, name=name, daemon=True) for name, work in (("reader", self._read), ("follower", self._follow))]
+        for thread in reading:
+            thread.start()
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
         if self.courier:
             self.courier.start()
         try:
@@ -133,22 +137,38 @@ class Agent:
             log.info("not paired with a relay: python -m local_agent pair URL KEY")
 
     def _read(self) -> None:
+        """By the clock, and when somebody asks."""
         while not self._stop.is_set():
-            try:
-                self.eyes.look()
-            except Exception as error:  # the next look may be better; delivery and the page go on
-                log.error("a look failed: %s", where(error))
+            self._look_now()
             self._notifier.say("WATCHDOG=1")
             self._look.wait(min(self.settings.interval, WATCHDOG_S))
             self._look.clear()
 
-    def _end(self, reading: threading.Thread) -> None:
+    def _follow(self) -> None:
+        """When a file changed."""
+        ours, theirs = f"{self.settings.home}/", f"{self.settings.home}/statusline"
+        follower = Follower(self.eyes.readers, self._look_now, ignore=lambda path: path.startswith(ours) and not path.startswith(theirs))
+        while not self._stop.is_set():
+            try:
+                follower.run(self._stop)
+            except Exception as error:  # the clock still looks; following is tried again
+                log.error("following files failed: %s", where(error))
+                self._stop.wait(WATCHDOG_S)
+
+    def _look_now(self) -> None:
+        try:
+            self.eyes.look()
+        except Exception as error:  # the next look may be better; delivery and the page go on
+            log.error("a look failed: %s", where(error))
+
+    def _end(self, reading: list[threading.Thread]) -> None:
         """Within five seconds: finish the message under way, push what is left, say goodbye, close in order."""
         self._notifier.say("STOPPING=1")
         self._stop.set()
         self._look.set()
         if self.courier:
             self.courier.stop(PATIENCE_S)
-        reading.join(0.5)
-        if not reading.is_alive():
+        for thread in reading:
+            thread.join(1.0)
+        if not any(thread.is_alive() for thread in reading):
             self.archive.close()

@@ -21,12 +21,14 @@ from local_agent.readers.claude.book import Book, File, Threshold
 from local_agent.readers.claude.files import Files, place_of
 from local_agent.readers.claude.resets import reset_in
 from local_agent.readers.claude.scan import Batch, Scanner
-from local_agent.readers.claude.walk import Walk, own_session, roots_of
+from local_agent.readers.claude.walk import Seen, Walk, own_session, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 
 NAME = "claude_code"
 STEP_LINES = 12_000
 STEP_BYTES = 256 << 20
+LOOK_EVERY_MS = 10_000
+"""How often to look for ourselves while somebody tells us what changes."""
 NAMED = 3
 """So many unreadable places are named; the others are counted."""
 
@@ -54,6 +56,8 @@ class ClaudeReader:
         self._files = Files()
         self._broken: dict[str, tuple[str, tuple[int, int]]] = {}
         self._hints: set[str] = set()
+        self.watched = False
+        self._looked_at = 0
 
     # -- what others ask
 
@@ -64,13 +68,16 @@ class ClaudeReader:
         return [Path(folder) for folder in self._walk.folders]
 
     def touched(self, path: str) -> None:
-        """Something happened to *path*; the next look reads it at once. Safe to call from another thread."""
+        """Something happened to *path*; the next look reads it at once. Safe to call from another thread.
+
+        Whoever calls this for every change may set *watched*: then looks go by what they are told.
+        """
         self._hints.add(path)
 
     def poll(self, archive: Archive, now_ms: int) -> Report:
         """Take over what changed. Never raises for anything that a file may hold or be."""
         try:
-            changed = self._poll(archive)
+            changed = self._poll(archive, now_ms)
         except Full as error:
             self._book = None
             return Report(0, OK, str(error), *self._counts())
@@ -79,20 +86,27 @@ class ClaudeReader:
             raise
         return self._report(changed)
 
-    def _poll(self, archive: Archive) -> int:
+    def _poll(self, archive: Archive, now: int) -> int:
         first = self._book is None
         if first:
             self._open(archive)
         assert self._walk is not None
         known = self._files.known
         hints, self._hints = self._hints, set()
+        paths: list[str]
         if first:
+            self._looked_at = now
             paths = self._walk.full()
             gone = self._files.missing(paths, self._walk)
             paths = [path for path in paths if path not in known or self._looks_changed(path)]
         else:
-            seen = self._walk.changed(known)
-            paths, gone = list(dict.fromkeys([*(path for path in hints if self._is_ours(path)), *seen.files])), seen.gone
+            # What we are told of is read at once; a look of our own stands behind that.
+            told = [path for path in self._walk.told(hints) if path in hints or self._looks_changed(path)]
+            seen = Seen()
+            if not self.watched or abs(now - self._looked_at) >= LOOK_EVERY_MS:
+                self._looked_at = now
+                seen = self._walk.changed(known)
+            paths, gone = list(dict.fromkeys([*told, *seen.files])), seen.gone
         return self._read(archive, paths) + self._tell_gone(archive, gone)
 
     def _open(self, archive: Archive) -> None:
@@ -106,9 +120,6 @@ class ClaudeReader:
         if self._scanner is None:
             self._scanner = Scanner()
 
-    def _is_ours(self, path: str) -> bool:
-        return path.endswith(".jsonl") and self._walk is not None and self._walk.root_of(path) is not None and not os.path.islink(path)
-
     def _looks_changed(self, path: str) -> bool:
         try:
             status = os.lstat(path)
@@ -120,13 +131,14 @@ class ClaudeReader:
 
     def _read(self, archive: Archive, paths: list[str]) -> int:
         changed, rest = 0, iter(paths)
-        while True:
+        while paths:
             with archive.step(self.name) as step:
                 more = self._step(archive, step, rest)
                 changed += len(step.puts) + len(step.gone)
             self._book.end()  # type: ignore[union-attr]
             if not more:
-                return changed
+                break
+        return changed
 
     def _step(self, archive: Archive, step: Step, paths: Iterable[str]) -> bool:
         """Read files until there is enough for one transaction; False when nothing is left."""

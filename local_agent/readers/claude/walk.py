@@ -140,6 +140,18 @@ class Walk:
         self.changed_folders.add(folder)
         found += files
 
+    def told(self, paths: Iterable[str]) -> list[str]:
+        """The files behind paths that somebody saw change: transcripts below a root, and all of a folder that is new or unclear."""
+        found: list[str] = []
+        for path in paths:
+            if path.endswith(SUFFIX):
+                if os.path.dirname(path) in self.folders and not os.path.islink(path):
+                    self.inside[os.path.dirname(path)].add(path)
+                    found.append(path)
+            elif (path in self.folders or os.path.dirname(path) in self.folders) and os.path.isdir(path) and not os.path.islink(path):
+                self._list(path, found, deep=path not in self.folders)
+        return found
+
     def changed(self, known: Mapping[str, tuple[int, int]]) -> Seen:
         """What a quick look shows: new files, files that went, and recently written files that grew."""
         seen = Seen()
