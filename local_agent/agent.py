@@ -30,7 +30,6 @@ from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
 from local_agent.settings import Settings
 from local_agent.watch import Follower
-from local_agent.watch import Follower
 
 log = logging.getLogger("agent")
 
@@ -113,7 +112,6 @@ class Agent:
         reading = [threading.Thread(target=work, name=name, daemon=True) for name, work in (("reader", self._read), ("follower", self._follow))]
         for thread in reading:
             thread.start()
-        threading.Thread(target=self._follow, name="follower", daemon=True).start()
         if self.courier:
             self.courier.start()
         try:

@@ -6,6 +6,7 @@ import logging
 import platform
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,17 +56,17 @@ class Eyes:
         self.reports: dict[str, dict[str, object]] = {}
         self._told: tuple[str, int] = ("", -COUNTS_EVERY_MS)
         self._beat = 0
+        self._turn = threading.Lock()
 
     def look(self, *, whole: bool = False) -> int:
         """One look of every reader; how many records changed. *whole*: tell the counts, too, however fresh they are."""
-        changed = 0
-        for reader in self.readers:
-            changed += self._one(reader)
-        try:
-            self._tell(whole)
-        except Full as error:
-            log.warning("%s", error)
-        return changed
+        with self._turn:
+            changed = sum(self._one(reader) for reader in self.readers)
+            try:
+                self._tell(whole)
+            except Full as error:
+                log.warning("%s", error)
+            return changed
 
     def _one(self, reader: Reader) -> int:
         try:
