@@ -5,7 +5,7 @@ PYTHON  ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 VENV    := .venv
 PY      := $(VENV)/bin/python
 # http-ece alone has no wheel; it is plain Python.
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-binary http-ece
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: --no-binary http-ece
 
 .PHONY: help run demo test test-long lint bench package deploy-local pictures lock clean
 
