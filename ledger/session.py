@@ -139,7 +139,7 @@ def hold(
     return Held(
         key=key, source=source, seq=seq, lease=lease, hash=hash & 0xFFFF_FFFF_FFFF_FFFF, head=_encode(body), usage=usage, parts=parts,
         text="\n".join(filter(None, (body.title, body.project, body.git_branch))).casefold(),
-        start=start, last=last, tokens=(body.estimated_tokens or counted) if declared else (counted or body.estimated_tokens),
+        start=start, last=last, tokens=body.estimated_tokens if declared else (counted or body.estimated_tokens),
         cost=sum(priced) if priced else None, session_type=body.session_type, project=body.project or None,
         machine=body.machine or source, account=body.account or "", models=tuple(_shared(models)),
         open=body.is_active and not body.stale, declared=declared, observed_usage=bool(rows) and not declared,

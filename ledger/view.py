@@ -49,8 +49,8 @@ class View:
         self.sources: dict[str, Source] = {}
         self.winners: dict[str, Held] = {}
         self.tally = Tally()
-        self.order: list[tuple[int, str]] = []
-        """(last activity, key) of every session, oldest first."""
+        self.order: list[tuple[int, str, Held]] = []
+        """(last activity, key, session) of every session, oldest first."""
         self.kept: dict[object, tuple[object, Any]] = {}
         """Parts of answers, by name, with what they were worked out for."""
         self._open: set[str] = set()
@@ -94,7 +94,7 @@ class View:
         for key in changed.sessions:
             self._replace(key, self._best(key), many)
         if many:
-            self.order = sorted((held.last, key) for key, held in self.winners.items())
+            self.order = sorted((held.last, key, held) for key, held in self.winners.items())
         if "day" in changed.kinds:
             self._take_days(name)
         if "limit" in changed.kinds:
@@ -128,11 +128,10 @@ class View:
             self._open.discard(held.key)
         if many:
             return
-        place = (held.last, held.key)
         if sign > 0:
-            insort(self.order, place)
+            insort(self.order, (held.last, held.key, held))
         else:
-            del self.order[bisect_left(self.order, place)]
+            del self.order[bisect_left(self.order, (held.last, held.key))]  # type: ignore[type-var]
 
     def _sum(self, item: Addend, sign: int) -> None:
         self.tally.change(item, self.names, sign)
@@ -224,17 +223,22 @@ class View:
         return known is not None and now < known.head.last_seen + SILENT_BEATS * known.head.beat_s * 1000
 
     def is_active(self, held: Held, now: int) -> bool:
-        return (held.open or held.last > now - ACTIVE_MS) and self.is_fresh(held.source, now)
+        # A tracker says itself whether a session goes on; of a transcript only its last line tells.
+        lively = held.open or (not held.declared and held.last > now - ACTIVE_MS)
+        return lively and self.is_fresh(held.source, now)
 
     def active(self, now: int) -> list[Held]:
         """Active sessions, newest activity first."""
-        recent = {key for _, key in self.order[bisect_left(self.order, (now - ACTIVE_MS + 1, "")) :]}
-        found = [self.winners[key] for key in recent | self._open]
-        return sorted((held for held in found if self.is_active(held, now)), key=lambda held: (-held.last, held.key))
+        found = {held.key: held for held in self.since(now - ACTIVE_MS + 1)} | {key: self.winners[key] for key in self._open}
+        return sorted((held for held in found.values() if self.is_active(held, now)), key=lambda held: (-held.last, held.key))
 
     def newest(self) -> Iterator[Held]:
         """All sessions, newest activity first."""
-        return (self.winners[key] for _, key in reversed(self.order))
+        return (held for _, _, held in reversed(self.order))
+
+    def since(self, at: int) -> list[Held]:
+        """Sessions that were active at or after an instant, oldest activity first."""
+        return [held for _, _, held in self.order[bisect_left(self.order, (at,)) :]]  # type: ignore[type-var]
 
     def machine(self, source: str) -> bodies.Machine | None:
         known = self.sources.get(source)
