@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +134,7 @@ def analytics(asked: Asked) -> Json:
 
 def _since(asked: Asked, day: str) -> list[Held]:
     """Sessions that were active since a local day began."""
-    view = asked.view
-    midnight = zone(asked.tz).midnight(day)
-    return [view.winners[key] for _, key in view.order[bisect_left(view.order, (midnight, "")) :]]
+    return asked.view.since(zone(asked.tz).midnight(day))
 
 
 def _tokens_by_type(asked: Asked, first: str, last: str) -> dict[str, int]:

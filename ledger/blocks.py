@@ -36,10 +36,7 @@ class Window:
     requests: int = 0
     sessions: set[str] = field(default_factory=set)
     models: dict[int, list[int]] = field(default_factory=dict)
-
-    @property
-    def tokens(self) -> int:
-        return sum(self.kinds)
+    tokens: int = 0
 
     def take(self, entry: Entry) -> None:
         first, last, key, row = entry
@@ -49,12 +46,13 @@ class Window:
         kinds = self.kinds
         for place in range(5):
             kinds[place] += row[5 + place]
-        cost = max(row[COST], 0)
+        tokens, cost = sum(row[5:10]), max(row[COST], 0)
+        self.tokens += tokens
         self.cost += cost
         self.requests += row[REQUESTS]
         self.sessions.add(key)
         model = self.models.setdefault(row[MODEL], [0, 0])
-        model[0] += sum(row[5:10])
+        model[0] += tokens
         model[1] += cost
 
     @property
@@ -203,6 +201,7 @@ class Blocks:
         for day in sorted(self._days):
             if since is not None and day < since // DAY:
                 continue
+            opened = {key: rows for key, rows in opened.items() if key in self._days[day]}
             yield from sorted(self._of_day(day, since or 0, opened))
 
     def _of_day(self, day: int, since: int, opened: dict[str, Sequence[Row]]) -> Iterator[Entry]:
@@ -213,6 +212,11 @@ class Blocks:
             for row in rows:
                 if row[FIRST] >= since and row[FIRST] // DAY == day:
                     yield row[FIRST], row[LAST], key, row
+
+    @property
+    def largest(self) -> int:
+        """The most tokens that a block ever used."""
+        return max([block.tokens for block in self.all()], default=0)
 
     def rows_between(self, start: int, end: int) -> list[Row]:
         """Rows whose first use lies in [start, end]."""

@@ -62,7 +62,7 @@ def _describe(view: View, account: Account, window: Window, now: int) -> dict[st
     now = max(now, window.last)
     rows = [row for row in view.blocks(account).rows_between(window.start, window.end) if row[FIRST] >= window.start] if window.tokens else []
     limit = _limit_of(view, account, now) if window.basis == "official" else None
-    earlier = max((other.tokens for other in view.blocks(account).all() if not other.gap and other is not window), default=0)
+    earlier = max([other.tokens for other in view.blocks(account).all() if other is not window], default=0)
     official = limit is not None
     percent = float(limit.used_percent) if limit else (window.tokens / earlier * 100 if earlier else None)
     shown = public_block(view, account, window, now)
@@ -162,7 +162,7 @@ def recent_blocks(view: View, account: Account | None, now: int) -> list[dict[st
     if account is None:
         return []
     blocks = view.blocks(account).all()
-    largest = max((block.tokens for block in blocks if not block.gap), default=0)
+    largest = view.blocks(account).largest
     shares = {
         limit.resets_at: limit.used_percent
         for _, limit in view.limits(expired=True) if limit.window == "five_hour" and view.account_for(limit) == account and limit.resets_at

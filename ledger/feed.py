@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -92,7 +93,7 @@ def feed(view: View, cursor: str | None, tz: str | None, sessions: int) -> dict[
 
 
 def _place(head: Any) -> Place:
-    return Place((head.lease or "")[:12], head.committed, head.seq)
+    return Place(sha256((head.lease or "").encode()).hexdigest()[:12], head.committed, head.seq)
 
 
 def _record(view: View, held: Any, now: int) -> dict[str, Any]:

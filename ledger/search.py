@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import base64
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import attrgetter, contains, eq
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ledger.errors import Problem
+from ledger.public import machine_name
 from ledger.session import Held
 
 if TYPE_CHECKING:
@@ -58,52 +61,54 @@ def search(view: View, query: Query) -> Page:
     value, after = SORTS[name], _open(query)
     found = _matching(view, query)
     if name == "last_activity":
-        ordered = found if descending else found[::-1]
-        total = len(ordered)
-        page = _from(ordered, after, value, descending, query.limit + 1)
+        page = _from(found if descending else found[::-1], after, value, descending, query.limit + 1)
     else:
-        total = len(found)
         rest = found if after is None else [held for held in found if _is_after((value(held), held.key), after, descending)]
         pick = heapq.nlargest if descending else heapq.nsmallest
         page = pick(query.limit + 1, rest, key=lambda held: (value(held), held.key))
     more = len(page) > query.limit
     page = page[: query.limit]
-    return Page(page, _close(query, (value(page[-1]), page[-1].key)) if more and page else None, total)
+    return Page(page, _close(query, (value(page[-1]), page[-1].key)) if more and page else None, len(found))
 
 
 def _matching(view: View, query: Query) -> list[Held]:
-    """All that match, newest activity first; the cheapest tests come first."""
-    winners = view.winners
-    found: Iterable[Held]
+    """All that match, newest activity first. One pass for each condition that was given, each at the speed of C."""
     if query.active is True:
         found = sorted(view.active(view.clock()), key=lambda held: (held.last, held.key), reverse=True)
-    elif query.since is not None:
-        from bisect import bisect_left
-
-        found = [winners[key] for _, key in reversed(view.order[bisect_left(view.order, (query.since, "")) :])]
     else:
-        found = [winners[key] for _, key in reversed(view.order)]
+        found = view.since(query.since or 0)[::-1]
+    if query.since is not None:
+        found = [held for held in found if held.last >= query.since]
     if query.active is False:
         active = {held.key for held in view.active(view.clock())}
         found = [held for held in found if held.key not in active]
-    if query.until is not None:
-        until = query.until
-        found = [held for held in found if held.start < until]
-    for word in query.q.casefold().split():
-        found = [held for held in found if word in held.text]
-    if query.project is not None:
-        found = [held for held in found if held.project == query.project]
-    if query.machine is not None:
-        from ledger.public import machine_name
-
-        names = {source: machine_name(view, source) for source in view.sources}
-        found = [held for held in found if query.machine in (held.machine, held.source, names.get(held.source))]
     if query.session_type is not None:
-        found = [held for held in found if held.session_type == query.session_type]
+        found = _equal(found, "session_type", query.session_type)
+    if query.project is not None:
+        found = _equal(found, "project", query.project)
     if query.model is not None:
-        model = query.model
-        found = [held for held in found if model in held.models]
-    return list(found)
+        found = _holding(found, "models", query.model)
+    if query.machine is not None:
+        found = _of_machine(view, found, query.machine)
+    if query.until is not None:
+        found = [held for held in found if held.start < query.until]
+    for word in query.q.casefold().split():
+        found = _holding(found, "text", word)
+    return found
+
+
+def _equal(found: list[Held], name: str, wanted: str) -> list[Held]:
+    return list(compress(found, map(eq, map(attrgetter(name), found), repeat(wanted))))
+
+
+def _holding(found: list[Held], name: str, wanted: str) -> list[Held]:
+    return list(compress(found, map(contains, map(attrgetter(name), found), repeat(wanted))))
+
+
+def _of_machine(view: View, found: list[Held], wanted: str) -> list[Held]:
+    """By the machine's name, or by its source."""
+    sources = {source for source in view.sources if wanted in (source, machine_name(view, source))}
+    return [held for held in found if held.machine == wanted or (held.source in sources and held.machine in (held.source, wanted))]
 
 
 def _from(ordered: list[Held], after: tuple[int, str] | None, value: Callable[[Held], int], descending: bool, most: int) -> list[Held]:

@@ -85,7 +85,7 @@ def totals(view: View, days: Days, today: str) -> dict[str, Any]:
 
 def _since(view: View, at: int) -> int:
     """How many sessions were active at or after an instant."""
-    return len(view.order) - bisect_left(view.order, (at, ""))
+    return len(view.order) - bisect_left(view.order, (at,))
 
 
 def stubs_of(view: View) -> list[dict[str, str]]:

@@ -131,7 +131,7 @@ class View:
         if sign > 0:
             insort(self.order, (held.last, held.key, held))
         else:
-            del self.order[bisect_left(self.order, (held.last, held.key))]  # type: ignore[type-var]
+            del self.order[bisect_left(self.order, (held.last, held.key))]
 
     def _sum(self, item: Addend, sign: int) -> None:
         self.tally.change(item, self.names, sign)
@@ -238,7 +238,7 @@ class View:
 
     def since(self, at: int) -> list[Held]:
         """Sessions that were active at or after an instant, oldest activity first."""
-        return [held for _, _, held in self.order[bisect_left(self.order, (at,)) :]]  # type: ignore[type-var]
+        return [held for _, _, held in self.order[bisect_left(self.order, (at,)) :]]
 
     def machine(self, source: str) -> bodies.Machine | None:
         known = self.sources.get(source)
