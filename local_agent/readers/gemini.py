@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
-from local_agent.readers import untidy
+from ledger import untidy
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, read_on, unchanged
 from local_agent.readers.tool import Facts, tree

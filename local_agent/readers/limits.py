@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from ledger import untidy
 from ledger.record import Ref
 from local_agent.archive import Step
-from local_agent.readers import handover, untidy
+from local_agent.readers import handover
 from local_agent.windows import believed
 
 LIMIT = "limit"

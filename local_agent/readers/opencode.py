@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from local_agent.readers import untidy
+from ledger import untidy
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, unchanged
 from local_agent.readers.tool import Facts, Later, tree

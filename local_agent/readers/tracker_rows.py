@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from hashlib import sha256
 
-from local_agent.readers import untidy
+from ledger import untidy
 from local_agent.readers.tracker_dialects import Table, Values
 
 QUARTER_MS = 15 * 60 * 1000

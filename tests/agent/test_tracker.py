@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import untidy
 from local_agent.archive import LOCAL, Archive
-from local_agent.readers import untidy
 from local_agent.readers.tracker import TrackerReader
 from local_agent.readers.tracker_file import TrackerFile
 from tests.agent.trackers import DIALECTS, NOW, Tracker, a_row, anything

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger import untidy
 from local_agent.readers import tracker_rows as rows
-from local_agent.readers import untidy
 from local_agent.readers.tracker_dialects import SESSION_COLUMNS, Table
 from tests.agent.trackers import NOW, a_row, anything, local_spellings
 
