@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,11 +29,11 @@ CURL = """
   Page     {agent}/            (this machine)
            {relay}/#key={read}   (the relay)
 
-  Try      curl -s {agent}/api/sessions/active
-           curl -s -H 'Authorization: Bearer {read}' {relay}/sessions/recent?limit=3
-           curl -s -H 'Authorization: Bearer {read}' {relay}/analytics/current
+  Try      curl -s '{agent}/api/sessions/active'
+           curl -s -H 'Authorization: Bearer {read}' '{relay}/sessions/recent?limit=3'
+           curl -s -H 'Authorization: Bearer {read}' '{relay}/analytics/current'
 
-  Stop with Ctrl-C. What was kept lies in {var}.
+  Stop with Ctrl-C. What was kept, and the logs, lie in {var}.
 """
 
 
@@ -45,16 +46,27 @@ def module(*words: str) -> list[str]:
     return [sys.executable, "-m", *words]
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], what: str) -> None:
-    """Return when *url* answers; leave with one line when the process dies or takes too long."""
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when *url* answers; leave with the reason when the process dies or takes too long."""
+    what = f"the {log.stem}"
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise SystemExit(f"{what} did not start: see the lines above")
+            raise SystemExit(f"{what} did not start:\n" + "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:]))
         with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=2):
             return
         time.sleep(0.1)
     raise SystemExit(f"{what} did not answer at {url} within {PATIENCE_S:.0f} s")
+
+
+def must_be_free(port: int, option: str) -> None:
+    """Somebody else's server would answer for ours, so look before starting."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise SystemExit(f"port {port} is in use, perhaps by an earlier run: stop that, or try .venv/bin/python -m tools.run {option} {port + 1}") from None
 
 
 def output_of(command: Sequence[str]) -> str:
@@ -103,8 +115,9 @@ def keep_talking(talks: list[sample.Talk], stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, cwd=ROOT)
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
     try:
         yield process
     finally:
@@ -125,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=3001, help="the agent's port")
     parser.add_argument("--relay-port", type=int, default=8787)
     options = parser.parse_args(argv)
+    must_be_free(options.port, "--port")
+    must_be_free(options.relay_port, "--relay-port")
     var = ROOT / "var" / ("demo" if options.demo else "run")
     var.mkdir(parents=True, exist_ok=True, mode=0o700)
     agent_url, relay_url = f"http://localhost:{options.port}", f"http://127.0.0.1:{options.relay_port}"
@@ -133,14 +148,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     agent = ["--home", str(var / "agent"), "--port", str(options.port), *reads]
     relay = relay_arguments(var, options.relay_port)
     stop = threading.Event()
-    with running(module("relay", "serve", *relay)) as serving, contextlib.suppress(KeyboardInterrupt):
-        wait_for(f"{relay_url}/v1/ping", serving, "the relay")
+    logs = {name: var / f"{name}.log" for name in ("relay", "agent")}
+    say("Starting relay and agent ...")
+    with running(module("relay", "serve", *relay), logs["relay"]) as serving, contextlib.suppress(KeyboardInterrupt):
+        wait_for(f"{relay_url}/v1/ping", serving, logs["relay"])
         push, read = keys(var, relay, "demo" if options.demo else "this-machine")
         pair(agent, relay_url, push, var)
         if talks:
             give_limits(agent, talks[0])
-        with running(module("local_agent", "run", *agent)) as reading:
-            wait_for(f"{agent_url}/api/v1/ping", reading, "the agent")
+        with running(module("local_agent", "run", *agent), logs["agent"]) as reading:
+            wait_for(f"{agent_url}/api/v1/ping", reading, logs["agent"])
             if not talks and nothing_to_read(agent_url):
                 say("No transcripts or trackers were found on this machine yet: start a session, or look at sample data with `make demo`.")
             say(CURL.format(agent=agent_url, relay=relay_url, read=read, var=var))
