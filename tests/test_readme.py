@@ -1,0 +1,103 @@
+"""The README is true: what it shows can be pasted, and what people can use stands in it."""
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ledger.stores.memory import MemoryStore
+from local_agent import cli as agent_cli
+from relay import cli as relay_cli
+from relay import settings
+from relay.app import Relay, create_app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+NOT_OURS = {"UTC", "HOME", "TERM", "TZ", "NO_COLOR", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "O_NOFOLLOW", "AWS_LAMBDA_FUNCTION_NAME", "SUPABASE_ANON_KEY"}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every line of every console block, with the page it stands on; comments and continuations resolved."""
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if words := shlex.split(line, comments=True):
+                    yield page.name, shlex.join(words)
+
+
+COMMANDS = list(dict.fromkeys(commands()))
+
+
+def app() -> object:
+    return create_app(Relay(settings.read({"RELAY_SECRET": "a secret of the tests alone"}, store="memory:"), MemoryStore()))
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: value[:60])
+def test_every_command_shown_is_one_that_exists(page: str, line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "make":
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+        assert set(words[1:]) - {word for word in words if "=" in word} <= targets
+    elif words[0] in ("python", ".venv/bin/python") and words[1] == "-m":
+        parses(words[2], words[3:])
+    elif words[0] == "curl":
+        assert answers(next(word for word in reversed(words) if "localhost" in word or "://" in word))
+
+
+def parses(module: str, words: list[str]) -> None:
+    """The command line is one that the program takes; nothing is run."""
+    words = ["--help" if word == "…" else word for word in words]
+    if module == "local_agent" and words[:1] == ["statusline"]:
+        return
+    parser: argparse.ArgumentParser | None = {"relay": relay_cli._parser, "local_agent": agent_cli.parser}.get(module, lambda: None)()
+    if parser is None:
+        assert (ROOT / module.replace(".", "/")).exists() or (ROOT / f"{module.replace('.', '/')}.py").exists()
+    else:
+        parser.parse_args(words)
+
+
+def answers(url: str) -> bool:
+    path = urlsplit(url if "://" in url else f"http://{url}").path
+    adapter = app().url_map.bind("localhost")  # type: ignore[attr-defined]
+    return adapter.match(path)[0] is not None and not adapter.match(path)[0].startswith("file")
+
+
+def variables() -> set[str]:
+    text = "".join((ROOT / home / "settings.py").read_text(encoding="utf-8") for home in ("relay", "local_agent"))
+    return {name for name in re.findall(r'"([A-Z][A-Z_]*[A-Z])"', text) if name not in NOT_OURS and not name.startswith("XDG_")}
+
+
+@pytest.mark.parametrize("name", sorted(variables()))
+def test_every_setting_is_named(name: str) -> None:
+    assert f"`{name}`" in "".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_every_route_is_named() -> None:
+    rules = {rule.rule for rule in app().url_map.iter_rules() if not rule.rule.startswith(("/api", "/.net"))}  # type: ignore[attr-defined]
+    named = {re.sub(r"<[^>]*>", "", rule).rstrip("/") for rule in rules} - {""}
+    assert not [path for path in sorted(named) if path not in README]
+
+
+def test_every_command_is_named() -> None:
+    for module, parser in (("relay", relay_cli._parser()), ("local_agent", agent_cli.parser())):
+        [actions] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        for name in actions.choices:
+            assert f"python -m {module} {name}" in README, f"python -m {module} {name}"
+
+
+def test_every_path_that_is_named_exists() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_every_library_earns_its_place_in_the_table() -> None:
+    names = [line.split("[")[0].strip() for line in (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines() if line and not line.startswith(("#", "-"))]
+    table = README.split("## What it stands on")[1]
+    assert not [name for name in names if name not in table]
