@@ -78,14 +78,17 @@ class FanOut:
     def _send(self, watcher: Watcher, frame: bytes, cursor: str | None) -> None:
         # The cursor first: of two instances with the same news only one sends it, and a watcher who
         # subscribed anew meanwhile is left alone. News lost after this is a gap that the page sees and mends.
-        if not self._connections.stands_at(moved(watcher, cursor)):
-            return
+        try:
+            if self._connections.stands_at(moved(watcher, cursor)):
+                self._reach(watcher, frame)
+        except LedgerError as error:
+            log.warning("a watcher was not told: %s", error)
+
+    def _reach(self, watcher: Watcher, frame: bytes) -> None:
         try:
             self._post(watcher.id, frame)
         except Gone:
             self._connections.left(watcher.id, watcher.tenant)
-        except LedgerError as error:
-            log.warning("a watcher was not told: %s", error)
 
 
 def _place(watcher: Watcher) -> tuple[str, str, str, int]:
