@@ -78,7 +78,7 @@ class Sockets:
         if known is None or (known[1] and not self._still(known[1])):
             raise Gone("this connection was never let in, or its key was revoked")
         cursor, tz, sessions = asked.get("cursor"), asked.get("tz"), asked.get("sessions")
-        since = cursor if isinstance(cursor, str) and len(cursor) <= 8192 else None
+        since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
         tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
         sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
         feed = self._feed(known[0], since, tz, sessions)
