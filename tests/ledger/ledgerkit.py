@@ -43,7 +43,7 @@ def use(at: int, *, model: str = "claude-opus-5", price_class: str = "standard",
     return [at - at % QUARTER, at, at if last is None else last, model, price_class, input, output, w5, w1, read, requests, reported]
 
 
-def a_session(id: str = "s1", *rows: list[Any], **more: Any) -> tuple[str, str, dict[str, Any]]:
+def a_session(id: str = "s1", /, *rows: list[Any], **more: Any) -> tuple[str, str, dict[str, Any]]:
     """A session record; without rows it has one use a minute ago."""
     usage = sorted([list(row) for row in rows or [use(NOW - MINUTE)]], key=lambda row: (row[1], row[3], row[4]))
     body = {
