@@ -37,13 +37,15 @@ class Codex:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.walked: set[Path] = set()
 
     def folders(self) -> list[Path]:
         return [self._home / "sessions", self._home / "archived_sessions"]
 
     def files(self) -> Iterator[tuple[Path, int]]:
+        self.walked = set()
         for rank, folder in enumerate(self.folders()):
-            yield from ((path, rank) for path in tree(folder, (".jsonl",)))
+            yield from ((path, rank) for path in tree(folder, (".jsonl",), self.walked))
 
     def unchanged(self, path: Path, place: Place) -> bool:
         return unchanged(path, place)
@@ -112,7 +114,7 @@ class Rollout:
 
     def _meta(self, payload: Facts, at: int | None) -> None:
         id = untidy.text(payload.get("id"), 100)
-        if "id" in self.state:
+        if self.state.get("id"):
             # An ancestor's meta, copied with its history.
             if id != self.state["id"]:
                 self.state.setdefault("parent", id)

@@ -30,12 +30,14 @@ class Gemini:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.walked: set[Path] = set()
 
     def folders(self) -> list[Path]:
         return [self._home / "tmp"]
 
     def files(self) -> Iterator[tuple[Path, int]]:
-        for path in tree(self._home / "tmp", (".json", ".jsonl")):
+        self.walked = set()
+        for path in tree(self._home / "tmp", (".json", ".jsonl"), self.walked):
             if path.parent.name == "chats":
                 # Where a chat was written both ways, the lines are the newer way.
                 yield path, 0 if path.suffix == ".jsonl" else 1

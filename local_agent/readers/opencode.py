@@ -34,16 +34,18 @@ class Opencode:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.walked: set[Path] = set()
 
     def folders(self) -> list[Path]:
         return [self._home]
 
     def files(self) -> Iterator[tuple[Path, int]]:
+        self.walked = set()
         for path in sorted(self._home.glob("opencode*.db")):
             if path.is_file() and (path.stem == "opencode" or path.stem.startswith("opencode-")):
                 yield path, 0
         for kind in ("session", "message"):
-            yield from ((path, 1) for path in tree(self._home / "storage" / kind, (".json",)))
+            yield from ((path, 1) for path in tree(self._home / "storage" / kind, (".json",), self.walked))
 
     def unchanged(self, path: Path, place: Place) -> bool:
         return unchanged(path, place) and (path.suffix != ".db" or _log_of(path) == place.check)

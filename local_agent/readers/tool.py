@@ -25,6 +25,10 @@ MOST_AT_ONCE = 200
 """Files whose findings are committed together: sessions of many small files are added up once for all of them."""
 
 
+LISTED_EVERY_MS = 25_000
+"""A watched folder is listed this often all the same: a watch may miss what a folder that is just being made holds."""
+
+
 class Later(Exception):
     """A file that cannot be read now, though nothing is wrong with it."""
 
@@ -40,9 +44,10 @@ class Looked:
 
 
 class Tool(Protocol):
-    """One tool's files. *name* is its session type."""
+    """One tool's files. *name* is its session type; *walked* are the folders that the last listing went through."""
 
     name: str
+    walked: set[Path]
 
     def folders(self) -> list[Path]:
         """Where its files are; the first decides whether the tool is there at all."""
@@ -66,7 +71,10 @@ class Tool(Protocol):
 
 
 class ToolReader:
-    """Reads one tool into the archive. *account* says whose limits its files tell of."""
+    """Reads one tool into the archive. *account* says whose limits its files tell of.
+
+    While somebody watches the folders (*watched*) and nothing happened in them, they are listed only now and then.
+    """
 
     def __init__(self, tool: Tool, *, book: Thresholds | None = None, account: str = "default") -> None:
         self.name = tool.name
@@ -74,9 +82,18 @@ class ToolReader:
         self._files: dict[str, File] | None = None
         self._broken: dict[str, tuple[str, object]] = {}
         self._sessions = 0
+        self.watched = False
+        self._hints: set[str] = set()
+        self._listed_at = 0
 
     def watch_paths(self) -> list[Path]:
-        return [folder for folder in self._tool.folders() if folder.is_dir()]
+        """Every folder in which a file may appear or grow, as of the last listing."""
+        return sorted({folder for folder in self._tool.folders() if folder.is_dir()} | self._tool.walked)
+
+    def touched(self, path: str) -> None:
+        """Something happened to *path*. Safe to call from another thread."""
+        if any(path.startswith(str(folder)) for folder in self._tool.folders()):
+            self._hints.add(path)
 
     def poll(self, archive: Archive, now_ms: int) -> Report:
         """Take over what changed. Never raises for anything that a file may hold or be."""
@@ -84,6 +101,9 @@ class ToolReader:
             self._files = self._known(archive)
         if not any(os.path.lexists(folder) for folder in self._tool.folders()):
             return self._report(0, ABSENT if not self._files else UNREADABLE)
+        if self.watched and not self._hints and 0 <= now_ms - self._listed_at < LISTED_EVERY_MS:
+            return self._report(0)
+        self._hints, self._listed_at = set(), now_ms
         changed, looked = 0, []
         for path, rank in self._tool.files():
             looked += self._look(path, rank)
@@ -191,9 +211,10 @@ def body_of(tool: str, session: str, facts: Facts, counted: list[Answer], book: 
     return {name: value for name, value in body.items() if value not in (None, "", 0, [], {}) or name in ("is_active", "usage")}
 
 
-def tree(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files below *root* by name, in order; never through a link, so never out of the root or round in circles."""
+def tree(root: Path, suffixes: tuple[str, ...], walked: set[Path]) -> Iterator[Path]:
+    """Files below *root* by name, in order, and the folders they may be in; never through a link, so never out of the root."""
     for folder, folders, names in os.walk(root):
+        walked.add(Path(folder))
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)

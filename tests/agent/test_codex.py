@@ -246,6 +246,26 @@ def test_a_session_whose_file_is_gone_stays(archive, tmp_path):
     assert used(body(archive)) == (1000, 50, 0, 1)
 
 
+def test_while_somebody_watches_the_folders_are_listed_only_when_something_happened(archive, tmp_path):
+    rollout = Rollout()
+    rollout.answer(1000, 0, 50)
+    path = rollout.write(tmp_path)
+    reader = ToolReader(Codex(tmp_path))
+    reader.poll(archive, NOW)
+    assert path.parent in reader.watch_paths() and tmp_path / "sessions" in reader.watch_paths()
+    reader.watched = True
+    rollout.answer(10, 0, 5)
+    rollout.write(tmp_path)
+    assert reader.poll(archive, NOW + 1000).changed == 0
+    reader.touched("/somewhere/else.jsonl")
+    assert reader.poll(archive, NOW + 1000).changed == 0
+    reader.touched(str(path))
+    assert reader.poll(archive, NOW + 1000).changed == 1
+    rollout.answer(10, 0, 5)
+    rollout.write(tmp_path)
+    assert reader.poll(archive, NOW + 30_000).changed == 1
+
+
 def test_a_machine_without_codex_is_no_problem(archive, tmp_path):
     assert read(archive, tmp_path / "nothing").state == "absent"
 
