@@ -141,8 +141,12 @@ class Given:
 
 def relay_url(text: str) -> str:
     """The relay's address without a trailing slash. Plain http is for this computer only."""
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not (parts.username or parts.query or parts.fragment)
+    except ValueError:
+        fits = None
+    if not fits or not re.fullmatch(r"[!-~]+", text):
         raise Misuse(f"{text!r} is not a relay's address: it looks like https://relay.example.org")
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise Misuse(f"{text} is not encrypted: use https:// (plain http is only for a relay on this computer)")
