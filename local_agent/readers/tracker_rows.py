@@ -26,7 +26,7 @@ SIGNS = ("start_time", "end_time", "last_token_update", "updated_at", "created_a
 TIMES = frozenset(SIGNS)
 NAMED = frozenset(
     ("id", "session_type", "start_time", "end_time", "conversation_id", "models_used", "estimated_tokens", "is_active",
-     "metadata", "total_messages", "project_path")
+     "metadata", "total_messages")
 )
 BLOCK_NAMED = frozenset(
     ("id", "session_type", "start_time", "end_time", "total_sessions", "total_tokens", "efficiency_score", "is_complete")
@@ -177,20 +177,18 @@ def _usage(row: Values, start: int, models: list[str]) -> list[object]:
 
 
 def _columns(row: Values, named: frozenset[str], times: dict[str, int]) -> dict[str, object]:
-    """The columns that have no name of their own in a record; times as answers write them."""
-    found: dict[str, object] = {}
-    for name, value in row.items():
-        if name in named or value is None:
-            continue
-        if name in TIMES:
-            value = untidy.written(times.get(name))
-        elif isinstance(value, (str, bytes)):
-            value = untidy.text(value)
-        elif isinstance(value, (int, float)):
-            value = untidy.amount(value)
-        if value is not None:
-            found[name] = value
-    return found
+    """The columns that have no name of their own in a record, empty ones too; times as answers write them, paths without the way there."""
+    return {name: _column(name, value, times) for name, value in row.items() if name not in named}
+
+
+def _column(name: str, value: object, times: dict[str, int]) -> object:
+    if name in TIMES:
+        return untidy.written(times.get(name))
+    if name == "project_path":
+        return untidy.last_part(value) or None
+    if isinstance(value, (str, bytes)):
+        return untidy.text(value)
+    return untidy.amount(value) if isinstance(value, (int, float)) else None
 
 
 def _without_empty(facts: dict[str, object]) -> dict[str, object]:

@@ -99,6 +99,11 @@ def test_the_project_is_the_last_part_of_any_systems_path_and_else_in_the_metada
     assert "/Users" not in str(facts(project_path="/Users/ada/relay"))
 
 
+def test_every_column_of_the_row_is_kept_and_of_a_path_only_its_end():
+    kept = facts(process_id=7, project_path="/Users/ada/relay", five_hour_block_id=None, created_at="2026-08-12 20:58:38")["columns"]
+    assert kept == {"process_id": 7, "project_path": "relay", "five_hour_block_id": None, "created_at": "2026-08-12T20:58:38.000Z"}
+
+
 def test_a_claim_to_be_active_is_believed_for_a_day_after_the_last_sign_of_life():
     session = read(is_active="TRUE", end_time=None, last_token_update=None)
     assert isinstance(session, rows.Session)
