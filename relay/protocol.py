@@ -22,6 +22,7 @@ IDLE_MS = 30 * 60_000
 TAKEOVERS, TAKEOVER_MS = 3, 10 * 60_000
 """So many leases within this time, back and forth between two boots, are two agents with one key."""
 LARGEST_REPORT = 16 << 10
+_WHO = ("name", "os", "tz", "version")
 _MARK = "relay"
 """The member of the agent's report in which the relay keeps its own notes on that agent."""
 
@@ -215,7 +216,9 @@ def _noted(head: Head, **notes: object) -> Head:
 
 
 def _report(head: Head, message: wire.Push) -> str:
-    report = {name: value for name, value in message.agent.items() if name != _MARK}
+    """What the agent says of itself now; who it is it need not repeat beside every change."""
+    before = json.loads(head.agent)
+    report = {name: before[name] for name in _WHO if name in before} | {name: value for name, value in message.agent.items() if name != _MARK}
     if len(_as_text(report)) > LARGEST_REPORT:
         report = {name: value for name, value in report.items() if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 200)}
         report = dict(list(report.items())[:20])

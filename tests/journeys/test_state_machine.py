@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.journeys.mutants import MUTANTS, REDUNDANT, Mutant, broken
 from tests.journeys.world import BODIES, IDS, SCENARIOS, Walk, World, folder_for
+from tests.ledger.stores import postgres, postgres_server
 
-STORES = {"memory": "memory:", "sqlite": "sqlite:///{folder}/relay.db"}
+STORES = {"memory": "memory:", "sqlite": "sqlite:///{folder}/relay.db", "postgres": ""}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,10 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def a_world(store: str = "memory", seed: int = 0) -> Iterator[World]:
     with ExitStack() as stack:
-        world = World(folder_for(stack, Path("/tmp")), STORES[store], seed)
+        folder = folder_for(stack, Path("/tmp"))
+        if store == "postgres":
+            stack.enter_context(postgres(folder))
+        world = World(folder, STORES[store] or postgres_server(), seed)
         stack.callback(world.close)
         yield world
 
@@ -44,7 +48,7 @@ def test_a_life_that_is_known_to_be_hard_ends_well(life: Callable[[World], None]
         world.converge()
 
 
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(30), 60), ("sqlite", range(1000, 1008), 60)])
+@pytest.mark.parametrize("store, seeds, steps", [("memory", range(30), 60), ("sqlite", range(1000, 1008), 60), ("postgres", range(1100, 1102), 60)])
 def test_a_life_by_chance_ends_well(store: str, seeds: range, steps: int) -> None:
     for seed in seeds:
         with a_world(store, seed) as world:
@@ -52,7 +56,7 @@ def test_a_life_by_chance_ends_well(store: str, seeds: range, steps: int) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(2000, 7000), 60), ("sqlite", range(7000, 8000), 100)])
+@pytest.mark.parametrize("store, seeds, steps", [("memory", range(2000, 7000), 60), ("sqlite", range(7000, 8000), 100), ("postgres", range(8000, 8200), 100)])
 def test_many_lives_by_chance_end_well(store: str, seeds: range, steps: int) -> None:
     test_a_life_by_chance_ends_well(store, seeds, steps)
 

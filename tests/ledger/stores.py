@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,36 @@ def emulated(folder: Path) -> Iterator[Any]:
 
 ENGINE = "TEST_DYNAMODB"
 """The address of a running DynamoDB engine, if there is one."""
-STORES: dict[str, Callable[[Path], Any]] = {"memory": memory, "sqlite": sqlite, "dynamodb": dynamodb}
+@lru_cache(maxsize=1)
+def postgres_server() -> str:
+    """The address of a PostgreSQL that lives as long as the tests do; skips where none can be started."""
+    pgserver = pytest.importorskip("pgserver", reason="the PostgreSQL store is tested on a server of the pgserver wheel: pip install -r requirements-dev.txt")
+    folder = tempfile.mkdtemp(prefix="session-relay-pg-")
+    try:
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+    except Exception as error:  # whatever keeps a database server from starting here
+        pytest.skip(f"no PostgreSQL server can be started here: {type(error).__name__}")
+    # Nothing of this survives the tests, so nothing need wait for the disk.
+    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        server.psql(f"ALTER SYSTEM SET {setting};")
+    server.psql("SELECT pg_reload_conf();")
+    return str(server.get_uri())
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Any]:
+    store: Any = open_store(postgres_server())
+    empty(store)
+    yield store
+    store.close()
+
+
+def empty(store: Any) -> None:
+    """Tests share the server's one database."""
+    with store._pool.transaction() as sql:
+        sql.execute("TRUNCATE session_relay.heads, session_relay.rows, session_relay.tombstones, session_relay.shelf")
+
+
+STORES: dict[str, Callable[[Path], Any]] = {"memory": memory, "sqlite": sqlite, "dynamodb": dynamodb, "postgres": postgres}
 if ENGINE in os.environ:
     STORES["emulated"] = emulated

@@ -422,6 +422,15 @@ def test_the_agents_report_is_kept_and_a_huge_one_is_cut_down(office):
     assert len(office.head(sender).agent) < 2000
 
 
+def test_who_the_agent_is_need_not_be_said_again_but_how_it_fares_must(office):
+    sender = office.begun()
+    office.now += 1
+    sender.send(sender.message("beat", agent={"name": "Alice's", "tz": "Europe/Berlin", "disk": "full"}))
+    sender.push({"a": A1}, agent={"version": "2"})
+    kept = json.loads(office.head(sender).agent)
+    assert (kept["name"], kept["tz"], kept["version"], "disk" in kept) == ("Alice's", "Europe/Berlin", "2", False)
+
+
 # -- two agents with one key
 
 
