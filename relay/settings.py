@@ -22,6 +22,8 @@ TENANT = "main"
 _SHORTEST_SECRET = 16
 _GUESSED_FIRST = {"development-secret", "dev-secret-change-me", "your-secret-key-here", "change-me-please-now", "secret", "changeme", "password"}
 _MAKE_ONE = "openssl rand -hex 32"
+AGENT_PAGES = ("http://localhost:3001", "http://127.0.0.1:3001")
+"""Every agent's own page: it turns to the relay, with its key, when the agent stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def read(
         data=data,
         host=host,
         port=port,
-        origins=tuple(_origin(text) for text in _list(given.get("RELAY_ORIGINS"))),
+        origins=tuple(_origin(text) for text in _list(given.get("RELAY_ORIGINS"))) or AGENT_PAGES,
         retention_days=_days(given.get("RELAY_RETENTION", "none")),
         revoked=frozenset(_key_id(text) for text in _list(given.get("RELAY_REVOKED"))),
         beat_s=int(_number(given, "RELAY_BEAT", 60, 1, 3600)),

@@ -18,8 +18,8 @@ export function session(v, key, source) {
   return { ...v, key: v.key ?? key ?? v.id, source: v.source ?? source ?? "", start, last, model: models[0] ?? "", all: v.estimated_tokens ?? 0,
     length: v.duration_minutes != null ? v.duration_minutes * 60000 : Math.max(0, (last ?? 0) - (start ?? last ?? 0)) };
 }
-/** Active first, then the newest activity; the key decides between equals. */
-export const newest = (a, b) => Number(!!b.is_active) - Number(!!a.is_active) || (b.last ?? 0) - (a.last ?? 0) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+/** Active first, by their start so that rows do not change places while people work; then the newest activity. */
+export const newest = (a, b) => Number(!!b.is_active) - Number(!!a.is_active) || (a.is_active ? (b.start ?? 0) - (a.start ?? 0) : (b.last ?? 0) - (a.last ?? 0)) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 
 /** The state after a feed, or null when the feed does not continue this state.
  * @returns {State|null} */

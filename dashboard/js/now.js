@@ -2,7 +2,7 @@
 import { html, memo, useState } from "./lib.js";
 import * as S from "./store.js";
 import { ago, clock, dayShort, dateOf, money, ms, pct, plural, span, tokens, until, HOUR } from "./format.js";
-import { limitName, modelName, windowHours } from "./names.js";
+import { limitName, modelName, toolName, windowHours } from "./names.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 
@@ -57,11 +57,11 @@ function Limit({ l, t }) {
     <div class="row sub"><span>${words}</span><span class="num">${resets == null ? "" : over ? `reset ${ago(t - resets)}` : until(resets, t)}</span></div></li>`;
 }
 function Recent() {
-  const list = S.recent.value.filter((r) => !r.gap), b = S.block.value;
+  const b = S.block.value, all = S.recent.value.filter((r) => !r.gap), list = b ? all.filter((r) => ms(r.end) !== b.to && ms(r.start) !== b.from) : all;
   if (!list.length) return null;
   const known = list.some((r) => r.reached || (r.percent != null && r.basis !== "derived")) || b?.percent_basis === "official", most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
-  const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached }));
-  if (b && ms(list[list.length - 1].start) !== b.from) bars.push(/** @type {any} */ ({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, now: true }));
+  const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached, now: false }));
+  if (b) bars.push({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, hit: false, now: true });
   const hit = list.filter((r) => r.reached).length;
   const note = !known ? `by tokens, up to ${tokens(most)}` : hit ? `${hit} of ${list.length} reached the limit` : `none of ${list.length} reached the limit`;
   return html`<div class="more-of"><div class="row"><h3>Recent blocks</h3><span class="sub num">${note}</span></div>
@@ -76,7 +76,7 @@ export function Limits() {
 }
 
 const ActiveRow = memo(({ s, t, colour }) => html`<li>
-  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><b><bdi>${s.title || s.project || "Untitled"}</bdi></b><span class="sub"><bdi>${s.project || "no project"}</bdi>${s.git_branch && html` <em><bdi>${s.git_branch}</bdi></em>`}</span></div></div>
+  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><b><bdi>${s.title || s.project || "Untitled"}</bdi></b><span class="sub"><bdi>${s.title ? s.project || "no project" : toolName(s.session_type)}</bdi>${s.git_branch && html` <em><bdi>${s.git_branch}</bdi></em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>

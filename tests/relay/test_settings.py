@@ -19,7 +19,7 @@ def read(**given):
 def test_the_defaults_keep_everything_on_this_machine():
     found = read(RELAY_SECRET=SECRET)
     assert (found.host, found.url, found.store) == ("127.0.0.1", "http://127.0.0.1:8787", "sqlite:////nowhere/.local/share/session-relay/relay.db")
-    assert (found.origins, found.shared, found.retention_days, found.beat_s) == ((), (), None, 60)
+    assert (found.origins, found.shared, found.retention_days, found.beat_s) == (settings.AGENT_PAGES, (), None, 60)
 
 
 def test_everything_can_be_set():
