@@ -65,6 +65,18 @@ def test_a_difference_without_a_reason_is_shown_and_the_exit_is_1(tmp_path, ccus
     assert all(each["rules"] == [UNEXPLAINED] and each["ccusage"]["output"] == 27 for each in found["differences"])
 
 
+def test_what_was_kept_though_its_transcript_was_deleted_is_a_reason(tmp_path, ccusage, capsys):
+    home_of(tmp_path, answer(1))
+    other = "7f9619ff-8b86-4011-b42d-00cf4fc964ff"
+    home = home_of(tmp_path, {**answer(2), "sessionId": other}, name=other)
+    assert verify.main(settings_of(tmp_path), ccusage) == 0
+    next(home.rglob(f"{other}.jsonl")).unlink()
+    capsys.readouterr()
+    assert verify.main(settings_of(tmp_path), ccusage) == 0
+    said = capsys.readouterr().out
+    assert "days     0 equal, 1 explained" in said and "3 x the transcript was deleted by its tool" in said
+
+
 def test_without_ccusage_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoCcusage, match="npm install -g ccusage@"):
