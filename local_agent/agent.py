@@ -34,7 +34,7 @@ from local_agent.watch import Follower
 log = logging.getLogger("agent")
 
 HEARTBEAT_MS = 500
-PATIENCE_S = 4.0
+PATIENCE_S, LAST_LOOK_S = 3.0, 0.5
 WATCHDOG_S = 30.0
 
 
@@ -90,7 +90,11 @@ class Agent:
         self._look.set()
 
     def push_now(self) -> None:
-        self.read_now()
+        """Read first, so that what is pushed is the truth of this moment; the caller does not wait for it."""
+        threading.Thread(target=self._sync, name="sync", daemon=True).start()
+
+    def _sync(self) -> None:
+        self._look_now()
         if self.courier:
             self.courier.hurry()
 
@@ -102,8 +106,14 @@ class Agent:
             "connected_clients": self.live.count, "port": self.port, "websocket_endpoint": f"ws://localhost:{self.port}/ws",
             "features": {"real_time": True, "websocket": True, "session_tracking": True, "five_hour_blocks": True, "relay": self.courier is not None},
             "statistics": self.live.statistics(), "readers": self.eyes.reports, "disk": self.archive.disk,
-            "relay": {"url": self.settings.relay, "state": self.courier.outcome.state, "detail": self.courier.outcome.detail} if self.courier else None,
+            "relay": self._relay_status(),
         }  # fmt: skip
+
+    def _relay_status(self) -> dict[str, object] | None:
+        if self.courier is None:
+            return None
+        outcome = self.courier.outcome
+        return {"url": self.settings.relay, "state": outcome.state, "detail": outcome.detail, "agreed": self.courier.agreed}
 
     # -- its life
 
@@ -167,6 +177,6 @@ class Agent:
         if self.courier:
             self.courier.stop(PATIENCE_S)
         for thread in reading:
-            thread.join(1.0)
+            thread.join(LAST_LOOK_S)
         if not any(thread.is_alive() for thread in reading):
             self.archive.close()

@@ -29,11 +29,13 @@ class Courier:
         slumber: Slumber | None = None, on_outcome: Callable[[Outcome], None] | None = None, on_wake: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.outcome = Outcome("waiting", "not tried yet")
+        self.agreed = 0
+        """How often the relay itself said that it holds the whole truth."""
         self._delivery, self._clock, self._monotonic = delivery, clock, monotonic
         self._slumber = slumber or Slumber()
         self._on_outcome, self._on_wake = on_outcome or (lambda _: None), on_wake or (lambda: None)
         self._pace, self._news = Pace(), threading.Condition()
-        self._stopping = False
+        self._stopping = self._asked = False
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
     def start(self) -> None:
@@ -46,8 +48,9 @@ class Courier:
             self._news.notify()
 
     def hurry(self) -> None:
-        """Push now: a person asked."""
+        """Push now, and hear from the relay itself: a person asked."""
         with self._news:
+            self._asked = True
             self._pace.hurry(self._monotonic())
             self._delivery.hurry()
             self._news.notify()
@@ -88,13 +91,14 @@ class Courier:
     def _push(self) -> None:
         with self._news:
             self._pace.pushed(self._monotonic())
-        while not self._stopping:
-            if self._once().state != "behind":
-                return
+        while not self._stopping and self._once().state == "behind":
+            pass
 
     def _once(self) -> Outcome:
         try:
-            self.outcome = self._delivery.push_once(self._clock())
+            self.outcome = self._delivery.push_once(self._clock(), ask=self._asked)
+            self.agreed += self.outcome.agreed
+            self._asked = self._asked and not self.outcome.agreed
         except LedgerError as error:  # our own disk, not the relay
             self.outcome = self._delivery.pause(str(error))
         except Exception as error:  # whatever it is, the next try may be better; readers and the page go on

@@ -14,6 +14,7 @@ KEY = re.compile(r"\bsr_(push|read|admin)_\w+")
 
 def set_up(style: str = "text", *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Log to *stream* (stderr), as text or as JSON."""
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLine() if style == "json" else TextLine())
     root = logging.getLogger()

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -90,20 +89,30 @@ def _told(archive: Archive, eyes: Eyes, delivery: Delivery | None, outcome: Outc
 def ask_the_service(taken: Taken) -> dict[str, Any]:
     """The running agent reads and pushes; we only watch until it says that it agrees."""
     base, until = f"http://127.0.0.1:{taken.port}/api", time.monotonic() + PATIENCE_S
-    relay: dict[str, Any] = {}
     try:
+        before = _relay_of(base)
         with urllib.request.urlopen(urllib.request.Request(f"{base}/netlify-sync", method="POST", data=b"{}"), timeout=10):
             pass
-        while time.monotonic() < until:
-            time.sleep(0.2)
-            with urllib.request.urlopen(f"{base}/status", timeout=10) as answer:
-                said = json.load(answer)
-            relay = said.get("relay") or {"state": "unpaired", "detail": "not paired with a relay: python -m local_agent pair URL KEY"}
-            if relay["state"] not in ("waiting", "behind", "new"):
-                break
-    except (OSError, ValueError, urllib.error.URLError) as error:
+        relay = _until_it_agrees(base, before, until)
+    except (OSError, ValueError) as error:
         relay = {"state": "unknown", "detail": f"{taken}, but it does not answer ({type(error).__name__}): python -m local_agent doctor"}
-    return {"in_sync": relay.get("state") == "synced", "state": relay.get("state"), "detail": relay.get("detail", ""), "relay": relay.get("url"), "by": "the running agent"}
+    return {"in_sync": relay.get("state") == "agreed", "state": relay.get("state"), "detail": relay.get("detail", ""), "relay": relay.get("url"), "by": "the running agent"}
+
+
+def _until_it_agrees(base: str, before: dict[str, Any], until: float) -> dict[str, Any]:
+    relay = before
+    while time.monotonic() < until and relay["state"] not in ("unpaired", "halted", "upgrade", "portal", "offline"):
+        time.sleep(0.1)
+        relay = _relay_of(base)
+        if relay["agreed"] > before["agreed"]:
+            return {**relay, "state": "agreed"}
+    return relay
+
+
+def _relay_of(base: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{base}/status", timeout=10) as answer:
+        said = json.load(answer)
+    return said.get("relay") or {"state": "unpaired", "detail": "not paired with a relay: python -m local_agent pair URL KEY", "agreed": 0}
 
 
 def in_words(report: dict[str, Any]) -> str:

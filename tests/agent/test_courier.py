@@ -22,8 +22,8 @@ class Steps:
             self.asked.append(what)
             self.said.notify_all()
 
-    def push_once(self, now: int) -> Outcome:
-        self._note("push")
+    def push_once(self, now: int, *, ask: bool = False) -> Outcome:
+        self._note("push and ask" if ask else "push")
         outcome = self.outcomes.pop(0) if self.outcomes else Outcome("synced")
         if isinstance(outcome, Exception):
             raise outcome
@@ -62,6 +62,16 @@ def test_a_change_is_pushed_and_the_rest_at_once_after_it() -> None:
     courier.hurry()
     assert steps.heard("push", 3)
     courier.stop(5)
+
+
+def test_a_person_who_asks_hears_what_the_relay_itself_says() -> None:
+    steps = Steps(Outcome("behind"), Outcome("synced", agreed=True))
+    courier = begun(steps)
+    courier.hurry()
+    assert steps.heard("push", 2)
+    courier.stop(5)
+    assert "push and ask" in steps.asked
+    assert courier.agreed == 1
 
 
 def test_nothing_is_sent_while_nothing_happens() -> None:
