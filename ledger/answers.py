@@ -1,7 +1,6 @@
 """What each path of the read API answers. The shapes of the predecessor's paths are kept, every member of them."""
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,7 @@ def active(asked: Asked) -> list[Json]:
 
 def recent(asked: Asked) -> list[Json]:
     """Newest start first."""
-    winners = asked.view.winners.values()
-    return _sessions(asked, heapq.nlargest(asked.args["limit"], winners, key=lambda held: (held.start, held.key)))
+    return _sessions(asked, asked.view.sessions(Query(sort="-start_time", limit=asked.args["limit"])).sessions)
 
 
 def sessions(asked: Asked) -> Json:

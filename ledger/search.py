@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import base64
 import heapq
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress, repeat
-from operator import attrgetter, contains, eq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ledger.columns import VALUES, Columns
 from ledger.errors import Problem
 from ledger.public import machine_name
 from ledger.session import Held
@@ -22,13 +22,7 @@ from ledger.session import Held
 if TYPE_CHECKING:
     from ledger.view import View
 
-SORTS: dict[str, Callable[[Held], int]] = {
-    "last_activity": lambda held: held.last,
-    "start_time": lambda held: held.start,
-    "tokens": lambda held: held.tokens,
-    "cost": lambda held: -1 if held.cost is None else held.cost,
-    "duration": lambda held: held.last - held.start,
-}
+SORTS = tuple(VALUES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,72 +52,89 @@ class Page:
 def search(view: View, query: Query) -> Page:
     """The page after *query.cursor*; raises Problem for a cursor that is not ours or belongs to another order."""
     name, descending = query.sort.removeprefix("-"), query.sort.startswith("-")
-    value, after = SORTS[name], _open(query)
-    found = _matching(view, query)
-    if name == "last_activity":
-        page = _from(found if descending else found[::-1], after, value, descending, query.limit + 1)
+    value, after = VALUES[name], _open(query)
+    columns = view.columns()
+    active = view.active(view.clock()) if query.active is not None else []
+    if query.active:
+        slots: Sequence[int] = []
+        loose = [held for held in active if _fits(view, query, held)]
     else:
-        rest = found if after is None else [held for held in found if _is_after((value(held), held.key), after, descending)]
-        pick = heapq.nlargest if descending else heapq.nsmallest
-        page = pick(query.limit + 1, rest, key=lambda held: (value(held), held.key))
-    more = len(page) > query.limit
-    page = page[: query.limit]
-    return Page(page, _close(query, (value(page[-1]), page[-1].key)) if more and page else None, len(found))
+        slots = columns.alive(_slots(view, columns, query), active)
+        idle = {held.key for held in active}
+        loose = [held for held in columns.now().values() if held.key not in idle and _fits(view, query, held)]
+    page = _first(columns, slots, name, descending, after, query.limit + 1) + loose
+    page = [held for held in page if after is None or _is_after((value(held), held.key), after, descending)]
+    page.sort(key=lambda held: (value(held), held.key), reverse=descending)
+    more, page = len(page) > query.limit, page[: query.limit]
+    return Page(page, _close(query, (value(page[-1]), page[-1].key)) if more and page else None, len(slots) + len(loose))
 
 
-def _matching(view: View, query: Query) -> list[Held]:
-    """All that match, newest activity first. One pass for each condition that was given, each at the speed of C."""
-    if query.active is True:
-        found = sorted(view.active(view.clock()), key=lambda held: (held.last, held.key), reverse=True)
-    else:
-        found = view.since(query.since or 0)[::-1]
-    if query.since is not None:
-        found = [held for held in found if held.last >= query.since]
-    if query.active is False:
-        active = {held.key for held in view.active(view.clock())}
-        found = [held for held in found if held.key not in active]
-    if query.session_type is not None:
-        found = _equal(found, "session_type", query.session_type)
+def _slots(view: View, columns: Columns, query: Query) -> Sequence[int]:
+    """The slots that match. One pass for each condition that was given; the one that costs most comes last."""
+    slots = columns.since(query.since or 0)
     if query.project is not None:
-        found = _equal(found, "project", query.project)
+        slots = columns.equal(slots, "project", query.project)
+    if query.session_type is not None:
+        slots = columns.equal(slots, "session_type", query.session_type)
     if query.model is not None:
-        found = _holding(found, "models", query.model)
-    if query.machine is not None:
-        found = _of_machine(view, found, query.machine)
+        slots = columns.holding(slots, "models", query.model)
     if query.until is not None:
-        found = [held for held in found if held.start < query.until]
-    for word in query.q.casefold().split():
-        found = _holding(found, "text", word)
+        starts, until = columns.column("start_time"), query.until
+        slots = [slot for slot in slots if starts[slot] < until]
+    if query.machine is not None:
+        machines, sources, wanted = columns.column("machine"), columns.column("source"), _sources(view, query.machine)
+        slots = [slot for slot in slots if machines[slot] == query.machine or (sources[slot] in wanted and machines[slot] == sources[slot])]
+    return columns.words(slots, query.q.casefold().split())
+
+
+def _sources(view: View, machine: str) -> set[str]:
+    """The sources that a machine's name means; sessions that name no machine are shown under their source's."""
+    return {source for source in view.sources if machine in (source, machine_name(view, source))}
+
+
+def _fits(view: View, query: Query, held: Held) -> bool:
+    """The same conditions for one session."""
+    return (
+        (query.since is None or held.last >= query.since)
+        and (query.until is None or held.start < query.until)
+        and (query.project is None or held.project == query.project)
+        and (query.session_type is None or held.session_type == query.session_type)
+        and (query.model is None or query.model in held.models)
+        and (query.machine is None or held.machine == query.machine or (held.machine == held.source and held.source in _sources(view, query.machine)))
+        and all(word in held.text for word in query.q.casefold().split())
+    )
+
+
+def _first(columns: Columns, slots: Sequence[int], name: str, descending: bool, after: tuple[int, str] | None, most: int) -> list[Held]:
+    """At least the first *most* of the slots that come after a place, and whatever is equal to the last of them."""
+    values, helds = columns.column(name), columns.helds
+    if name == "last_activity":
+        return _run(slots, values, helds, descending, after, most)
+    if after is not None:
+        slots = [slot for slot in slots if (values[slot] <= after[0] if descending else values[slot] >= after[0])]
+        slots = [slot for slot in slots if values[slot] != after[0] or _is_after((values[slot], helds[slot].key), after, descending)]
+    if len(slots) > 4 * most:
+        pick = heapq.nlargest if descending else heapq.nsmallest
+        edge = pick(most, map(values.__getitem__, slots))[-1]
+        slots = [slot for slot in slots if (values[slot] >= edge if descending else values[slot] <= edge)]
+    return [helds[slot] for slot in slots]
+
+
+def _run(slots: Sequence[int], values: Any, helds: list[Held], descending: bool, after: tuple[int, str] | None, most: int) -> list[Held]:
+    """The slots are in order of their last activity: the page is a run of them."""
+    if descending:
+        stop = len(slots) if after is None else bisect_right(slots, after[0], key=values.__getitem__)
+        run: Iterable[int] = range(stop - 1, -1, -1)
+    else:
+        run = range(0 if after is None else bisect_left(slots, after[0], key=values.__getitem__), len(slots))
+    found: list[Held] = []
+    for number in run:
+        held = helds[slots[number]]
+        if len(found) >= most and held.last != found[-1].last:
+            break
+        if after is None or _is_after((held.last, held.key), after, descending):
+            found.append(held)
     return found
-
-
-def _equal(found: list[Held], name: str, wanted: str) -> list[Held]:
-    return list(compress(found, map(eq, map(attrgetter(name), found), repeat(wanted))))
-
-
-def _holding(found: list[Held], name: str, wanted: str) -> list[Held]:
-    return list(compress(found, map(contains, map(attrgetter(name), found), repeat(wanted))))
-
-
-def _of_machine(view: View, found: list[Held], wanted: str) -> list[Held]:
-    """By the machine's name, or by its source."""
-    sources = {source for source in view.sources if wanted in (source, machine_name(view, source))}
-    return [held for held in found if held.machine == wanted or (held.source in sources and held.machine in (held.source, wanted))]
-
-
-def _from(ordered: list[Held], after: tuple[int, str] | None, value: Callable[[Held], int], descending: bool, most: int) -> list[Held]:
-    """The first *most* of an ordered list that come after a place in it."""
-    if after is None:
-        return ordered[:most]
-    low, high = 0, len(ordered)
-    while low < high:
-        middle = (low + high) // 2
-        held = ordered[middle]
-        if _is_after((value(held), held.key), after, descending):
-            high = middle
-        else:
-            low = middle + 1
-    return ordered[low : low + most]
 
 
 def _is_after(place: tuple[int, str], after: tuple[int, str], descending: bool) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import bodies
 from ledger.blocks import Blocks
+from ledger.columns import Columns
 from ledger.fold import Addend, Days, Tally, addend
 from ledger.gather import Changed, Source
 from ledger.prices import PriceBook
@@ -54,6 +55,7 @@ class View:
         self.kept: dict[object, tuple[object, Any]] = {}
         """Parts of answers, by name, with what they were worked out for."""
         self._open: set[str] = set()
+        self._columns: Columns | None = None
         self._zones: OrderedDict[str, Days] = OrderedDict()
         self._accounts: dict[Account, Blocks] = {}
         self._days: dict[tuple[str, Ref], Addend] = {}
@@ -91,6 +93,8 @@ class View:
         if "block" in changed.kinds or name not in self._deriving:
             self._decide_deriving(name)
         many = len(changed.sessions) > 500 + len(self.order) // 20
+        if many:
+            self._columns = None
         for key in changed.sessions:
             self._replace(key, self._best(key), many)
         if many:
@@ -109,6 +113,8 @@ class View:
         old = self.winners.get(key)
         if old is new:
             return
+        if self._columns is not None:
+            self._columns.change(old, new)
         if old is not None:
             self._change(old, -1, many)
         if new is None:
@@ -239,6 +245,12 @@ class View:
     def since(self, at: int) -> list[Held]:
         """Sessions that were active at or after an instant, oldest activity first."""
         return [held for _, _, held in self.order[bisect_left(self.order, (at,)) :]]
+
+    def columns(self) -> Columns:
+        """All sessions, for searching."""
+        if self._columns is None or self._columns.is_worn:
+            self._columns = Columns(self.order)
+        return self._columns
 
     def machine(self, source: str) -> bodies.Machine | None:
         known = self.sources.get(source)

@@ -254,7 +254,7 @@ def test_what_is_not_there_is_404(house, path):
     assert house.answer(path).status == 404
 
 
-@pytest.mark.parametrize("path", READS + ["/export"])
+@pytest.mark.parametrize("path", [*READS, "/export"])
 def test_a_push_key_reads_nothing(house, path):
     assert house.answer(path, scope="push").status == 403
 

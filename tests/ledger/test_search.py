@@ -1,0 +1,59 @@
+"""Finding by columns is finding one by one, whatever changed since the columns were made."""
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.search import SORTS, VALUES, Query, _fits
+from tests.ledger.ledgerkit import HOUR, NOW, House, a_session, use
+
+WORDS = ["fix", "webhooks", "the", "relay", "x\0y", "ß", "FIX"]
+sessions = st.builds(
+    lambda age, title, project, model, machine, kind: (
+        [use(NOW - age * HOUR // 4, model=model, input=age)],
+        {"title": " ".join(title), "project": project, "machine": machine, "session_type": kind},
+    ),
+    st.integers(0, 40), st.lists(st.sampled_from(WORDS), max_size=3), st.sampled_from([None, "relay", "page"]),
+    st.sampled_from(["claude-opus-5", "nimbus"]), st.sampled_from([None, "mbp", "studio"]), st.sampled_from(["claude_code", "codex"]),
+)  # fmt: skip
+queries = st.builds(
+    Query, q=st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join), project=st.sampled_from([None, "relay"]), model=st.sampled_from([None, "nimbus"]),
+    machine=st.sampled_from([None, "mbp", "mbp-16", "laptop"]), session_type=st.sampled_from([None, "codex"]), active=st.sampled_from([None, True, False]),
+    since=st.sampled_from([None, NOW - 5 * HOUR]), until=st.sampled_from([None, NOW - 2 * HOUR]),
+    sort=st.sampled_from([sign + name for name in SORTS for sign in ("", "-")]), limit=st.integers(1, 6),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(sessions, min_size=1, max_size=20), queries, st.lists(st.tuples(st.integers(0, 24), st.none() | sessions), max_size=6))
+def test_columns_find_what_looking_at_each_session_finds(made, query, changes):
+    house = House()
+    laptop = house.laptop()
+    laptop.pushes(("machine", "mbp-16", {"name": "laptop"}), *[a_session(f"s{n}", *rows, **more) for n, (rows, more) in enumerate(made)])
+    house.view().sessions(Query())  # the columns are made here
+    for number, change in changes:
+        if change is None:
+            laptop.pushes(gone=[("session", f"s{number}")])
+        else:
+            laptop.pushes(a_session(f"s{number}", *change[0], **change[1]))
+    view = house.view()
+    active = {held.key for held in view.active(NOW)}
+    wanted = [held for held in view.winners.values() if _fits(view, query, held) and (query.active is None or (held.key in active) is query.active)]
+    value = VALUES[query.sort.removeprefix("-")]
+    wanted.sort(key=lambda held: (value(held), held.key), reverse=query.sort.startswith("-"))
+    page = view.sessions(query)
+    assert [held.key for held in page.sessions] == [held.key for held in wanted[: query.limit]]
+    assert page.total == len(wanted)
+    assert (page.next is not None) is (len(wanted) > query.limit)
+
+
+def test_columns_are_made_anew_after_many_changes():
+    house = House()
+    laptop = house.laptop()
+    laptop.pushes(*[a_session(f"s{n}") for n in range(3)])
+    house.view().sessions(Query())
+    for number in range(450):
+        laptop.pushes(a_session(f"t{number}"))
+        house.view()
+    assert house.view().sessions(Query()).total == 453
+    assert len(house.view().columns().helds) == 453
