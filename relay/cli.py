@@ -19,6 +19,7 @@ from typing import Any
 
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from relay import settings as settings_of
+from relay import vault
 from relay.settings import TENANT, Settings
 
 DONE, FAILED, WRONG_USE, MUST_NOT_START = 0, 1, 2, 78
@@ -107,7 +108,7 @@ def _seconds(text: str) -> int:
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> Settings:
-    return settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more)
+    return vault.opened(settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more))
 
 
 def _serve(options: argparse.Namespace) -> int:

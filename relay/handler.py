@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import serverless_wsgi
@@ -16,11 +15,11 @@ from ledger.stores import open_store
 from relay.app import Relay, create_app
 from relay.live.connections import Connections
 from relay.live.fanout import FanOut
-from relay.live.gateway import Gateway, revealed
+from relay.live.gateway import Gateway
 from relay.settings import read
+from relay.vault import opened
 
-settings = read()
-settings = replace(settings, secrets=revealed(settings.secrets), shared=revealed(settings.shared))
+settings = opened(read())
 store = open_store(settings.store, keep_days=settings.retention_days)
 relay = Relay(settings, store)
 relay.on_change = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway), relay.door.still, store, now_ms).changed

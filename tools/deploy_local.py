@@ -87,7 +87,7 @@ class Cloud:
     @property
     def admin(self) -> dict[str, str]:
         """What `python -m relay` needs to work on the deployed table."""
-        return {**self.aws, "RELAY_STORE": f"dynamodb://{self.table}", "RELAY_SECRET": self.secret, "RELAY_URL": self.url}
+        return {**self.aws, "RELAY_STORE": f"dynamodb://{self.table}", "RELAY_SECRET": f"ssm:/{SERVICE}/{STAGE}/secret", "RELAY_URL": self.url}
 
     def client(self, service: str) -> Any:
         import boto3
