@@ -63,7 +63,7 @@ def session(view: View, held: Held, now: int) -> dict[str, Any]:
         "provenance": body.provenance,
         "origin": body.origin,
         "tokens": kinds_of(rows),
-        "cost": usd(held.cost),
+        "cost": _cost(held, rows),
         "unpriced": unpriced,
         "reported_cost": sum(reported) / PICO if reported else None,
         "models": models,
@@ -72,6 +72,12 @@ def session(view: View, held: Held, now: int) -> dict[str, Any]:
     if is_active:
         value["activity"] = spread(rows, max(held.start, now - SPARK_MS), now + 1, SPARK)
     return value
+
+
+def _cost(held: Held, rows: Iterable[Row]) -> float | None:
+    """None where only a total was declared: without the kinds of its tokens nobody can tell what it cost."""
+    unknown = held.tokens and not held.cost and not any(tokens_of(row) for row in rows)
+    return None if unknown else usd(held.cost)
 
 
 def _models(rows: Iterable[Row], names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
