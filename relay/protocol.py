@@ -29,13 +29,16 @@ _MARK = "relay"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a relay asks of its agents. *idle_beat_s* is for those that have had nothing to say for a while;
-    *max_changes* is a wish: up to 90 are taken at once whatever was asked."""
+    """What a relay asks of its agents. *max_changes* is a wish: up to 90 are taken at once whatever was asked."""
 
     beat_s: int = 60
-    idle_beat_s: int = 300
     keep_days: int | None = None
     max_changes: int = wire.MAX_CHANGES
+
+    @property
+    def idle_beat_s(self) -> int:
+        """For those that have had nothing to say for a while."""
+        return max(self.beat_s, min(5 * self.beat_s, 300))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def alive(head: Head, signed: Signed, terms: Terms) -> Head:
 
 def _beat(head: Head, now: int, terms: Terms) -> int:
     changed = _notes(head).get("changed", 0)
-    return terms.beat_s if now - changed < IDLE_MS else max(terms.beat_s, terms.idle_beat_s)
+    return terms.beat_s if now - changed < IDLE_MS else terms.idle_beat_s
 
 
 # -- the agent's report, with the relay's notes in it

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ledger import strict, wire
 from ledger.errors import Problem
+from ledger.record import ID
 from ledger.strict import NotStrict, slowly, strict_json
 
 GOOD = {
@@ -178,6 +179,11 @@ def test_the_compiled_form_is_much_faster():
     found = GOOD | {"put": [{"k": "session", "id": f"s{n}", "b": "{}"} for n in range(90)]}
     slow, fast = (min(timeit(lambda judge=judge: judge(found), number=5) for _ in range(5)) for judge in (wire.judged_slowly, wire.judged))
     assert slow > 3 * fast
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=3) | st.sampled_from(["", "x" * 128, "x" * 129, "é" * 128, "é" * 129, "\x7f", "\x9f", "\u2028"]))
+def test_an_id_is_what_the_record_says_it_is(text):
+    assert wire._is_id(text) == (ID.fullmatch(text) is not None)
 
 
 # -- inflation

@@ -401,12 +401,12 @@ def test_beats_in_between_are_no_news_to_viewers(office):
 
 
 def test_a_source_with_nothing_to_say_may_beat_more_rarely():
-    office = Office(terms=Terms(beat_s=20, idle_beat_s=120, keep_days=400))
+    office = Office(terms=Terms(beat_s=20, keep_days=400))
     sender = office.begun(put={"a": A1})
     reply = sender.send(sender.message("beat"))
     assert (reply.document["beat_s"], reply.document["keep_days"]) == (20, 400)
     office.now += 1800
-    assert sender.send(sender.message("beat")).document["beat_s"] == 120
+    assert sender.send(sender.message("beat")).document["beat_s"] == 100
     assert sender.push({"b": B1}).document["beat_s"] == 20
 
 
