@@ -39,14 +39,17 @@ WATCHDOG_S = 30.0
 
 
 class Agent:
-    """Everything of one home. run() serves until a signal says stop."""
+    """Everything of one home. run() serves until a signal says stop, or until it must begin anew."""
 
     def __init__(self, settings: Settings, identity: Identity, lock: HomeLock, *, clock: Callable[[], int] = now_ms) -> None:
         self.settings, self.clock, self._lock = settings, clock, lock
         self.port = settings.port
-        self._stop, self._look = threading.Event(), threading.Event()
+        self._stop, self._look, self._closing = threading.Event(), threading.Event(), threading.Event()
+        self._anew, self._trouble = False, ""
         self._notifier = Notifier(settings.notify)
         self.archive = Archive(settings.archive, source=identity.source, clock=clock, privacy=settings.privacy)
+        if self.archive.rescued is not None:
+            log.warning("the archive was damaged and set aside; %d records were saved, and the tools are read again", self.archive.rescued)
         self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
         self._report = Report(settings, self.archive, self.eyes)
         self.courier = self._courier(identity)
@@ -117,17 +120,19 @@ class Agent:
 
     # -- its life
 
-    def run(self) -> None:
-        """Serve until told to stop. Raises LedgerError when the port cannot be had."""
+    def run(self) -> bool:
+        """Serve until told to stop; True if the archive was taken away and all must begin anew. Raises LedgerError
+        when the port cannot be had."""
         reading = [threading.Thread(target=work, name=name, daemon=True) for name, work in (("reader", self._read), ("follower", self._follow))]
         for thread in reading:
             thread.start()
         if self.courier:
             self.courier.start()
         try:
-            serve(shell_of(self.serving, self.live), "127.0.0.1", self.port, ready=self._ready, also=self._also())
+            serve(shell_of(self.serving, self.live), "127.0.0.1", self.port, ready=self._ready, also=self._also(), stop=self._closing)
         finally:
             self._end(reading)
+        return self._anew
 
     def _also(self) -> list[socket.socket]:
         """localhost may mean ::1 to a browser."""
@@ -165,9 +170,23 @@ class Agent:
 
     def _look_now(self) -> None:
         try:
+            if self.archive.store.head(LOCAL, self.archive.source) is None:
+                self._begin_anew()
+                return
             self.eyes.look()
+            self._trouble = ""
         except Exception as error:  # the next look may be better; delivery and the page go on
-            log.error("a look failed: %s", where(error))
+            trouble = where(error)
+            if trouble != self._trouble:
+                log.error("a look failed: %s", trouble)
+            self._trouble = trouble
+
+    def _begin_anew(self) -> None:
+        """Somebody removed or replaced the archive under us: nothing that is open here knows the new one."""
+        if not self._anew:
+            log.warning("the archive was taken away while the agent ran: reading everything again")
+        self._anew = True
+        self._closing.set()
 
     def _end(self, reading: list[threading.Thread]) -> None:
         """Within five seconds: finish the message under way, push what is left, say goodbye, close in order."""

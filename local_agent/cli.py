@@ -123,7 +123,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     try:
         with HomeLock(settings.home) as lock:
-            Agent(settings, open_identity(settings.home), lock).run()
+            while Agent(settings, open_identity(settings.home), lock).run():
+                pass
     except Taken as taken:
         print(f"{taken}; nothing to do", file=sys.stderr)
     return DONE

@@ -93,6 +93,7 @@ class Courier:
             self._pace.pushed(self._monotonic())
         while not self._stopping and self._once().state == "behind":
             pass
+        self._pace.apart_s = self._delivery.apart_s
 
     def _once(self) -> Outcome:
         try:
@@ -104,7 +105,10 @@ class Courier:
         except Exception as error:  # whatever it is, the next try may be better; readers and the page go on
             log.error("a step of delivery failed: %s", where(error))
             self.outcome = self._delivery.pause(f"{type(error).__name__} (please report this)")
-        self._on_outcome(self.outcome)
+        try:
+            self._on_outcome(self.outcome)
+        except Exception as error:  # telling is a courtesy
+            log.warning("how delivery fares could not be noted: %s", where(error))
         return self.outcome
 
     def _farewell(self) -> None:

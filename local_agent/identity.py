@@ -92,8 +92,11 @@ def sync_folder(folder: Path) -> None:
 
 def make_private(folder: Path) -> None:
     """The folder exists, is ours and only we may look into it (0700)."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise Misconfigured(f"{folder} cannot be made ({(error.strerror or 'unusable').lower()}): choose another place with --home") from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Misconfigured(f"{folder} is not a folder of yours: choose another with --home")
     if stat.S_IMODE(found.st_mode) & 0o077:

@@ -115,6 +115,19 @@ def test_a_mistake_of_ours_is_a_pause_and_not_an_end() -> None:
     courier.stop(5)
 
 
+def test_nobody_being_able_to_hear_is_no_end_either() -> None:
+    def deaf(outcome: Outcome) -> None:
+        raise RuntimeError("no ears")
+
+    steps = Steps()
+    courier = begun(steps, on_outcome=deaf)
+    courier.hurry()
+    assert steps.heard("push")
+    courier.hurry()
+    assert steps.heard("push", 2)
+    courier.stop(5)
+
+
 def test_after_a_sleep_everything_starts_afresh() -> None:
     steps, woken = Steps(), threading.Event()
     clock = {"always": 0.0}
