@@ -209,6 +209,7 @@ def _meaning(error: sqlite3.Error, file: File) -> LedgerError:
         file.reopen()
         return Busy(f"the disk of {file.path} fails ({error}): look at it", retry_after=5)
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        file.reopen()  # once somebody has put a sound file in its place, it is seen without a restart
         return Unusable(f"{file.path} is damaged or not a database ({error}): move it away, agents refill a new one")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return Unusable(f"{file.path} cannot be opened for writing ({error}): check its folder and its owner")

@@ -17,9 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.journeys.mutants import MUTANTS, REDUNDANT, Mutant, broken
 from tests.journeys.world import BODIES, IDS, SCENARIOS, Walk, World, folder_for
-from tests.ledger.stores import postgres, postgres_server
+from tests.ledger.stores import STORES as CONTRACT
+from tests.ledger.stores import postgres_server
 
-STORES = {"memory": "memory:", "sqlite": "sqlite:///{folder}/relay.db", "postgres": ""}
+STORES = {"memory": "memory:", "sqlite": "sqlite:///{folder}/relay.db", "postgres": "", "dynamodb": "dynamodb://ledger"}
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +34,8 @@ def quiet() -> Iterator[None]:
 def a_world(store: str = "memory", seed: int = 0) -> Iterator[World]:
     with ExitStack() as stack:
         folder = folder_for(stack, Path("/tmp"))
-        if store == "postgres":
-            stack.enter_context(postgres(folder))
+        if store in ("postgres", "dynamodb"):
+            stack.enter_context(CONTRACT[store](folder))
         world = World(folder, STORES[store] or postgres_server(), seed)
         stack.callback(world.close)
         yield world
@@ -48,7 +49,7 @@ def test_a_life_that_is_known_to_be_hard_ends_well(life: Callable[[World], None]
         world.converge()
 
 
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(30), 60), ("sqlite", range(1000, 1008), 60), ("postgres", range(1100, 1102), 60)])
+@pytest.mark.parametrize("store, seeds, steps", [("memory", range(30), 60), ("sqlite", range(1000, 1008), 60), ("postgres", range(1100, 1102), 60), ("dynamodb", range(1200, 1201), 40)])
 def test_a_life_by_chance_ends_well(store: str, seeds: range, steps: int) -> None:
     for seed in seeds:
         with a_world(store, seed) as world:
@@ -56,7 +57,7 @@ def test_a_life_by_chance_ends_well(store: str, seeds: range, steps: int) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(2000, 7000), 60), ("sqlite", range(7000, 8000), 100), ("postgres", range(8000, 8200), 100)])
+@pytest.mark.parametrize("store, seeds, steps", [("memory", range(2000, 7000), 60), ("sqlite", range(7000, 8000), 100), ("postgres", range(8000, 8200), 100), ("dynamodb", range(9000, 9050), 60)])
 def test_many_lives_by_chance_end_well(store: str, seeds: range, steps: int) -> None:
     test_a_life_by_chance_ends_well(store, seeds, steps)
 
