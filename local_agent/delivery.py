@@ -93,6 +93,7 @@ class Delivery:
         self._quiet_until = self._beat_at = monotonic()
         self._offset_s, self._corrected = 0, False
         self._beat_s, self._last_state = BEAT_S, ""
+        self.apart_s = 2
 
     # -- what the loop asks ---------------------------------------------------------------------------
 
@@ -300,6 +301,7 @@ class Delivery:
         self._limit = min(self._limit * 2, self._most)
         self._most = whole(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES)
         self._beat_s = whole(document.get("beat_s"), 1, 3600, BEAT_S)
+        self.apart_s = whole(document.get("apart_s"), 2, 120, 2)
         self._beat_at = self._monotonic() + self._beat_s
         self.mirror.note_refused(stubs_in(document), batch)
         self.mirror.note(

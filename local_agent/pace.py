@@ -1,7 +1,8 @@
 """When to push what changed: soon, but not at every keystroke.
 
 Half a second of quiet ends a burst; a burst that does not end is sent after two seconds all the same; and two pushes
-are at least two seconds apart, so that a busy hour costs the relay no more than it must.
+are at least two seconds apart, so that a busy hour costs the relay no more than it must. A relay that pays for every
+push may ask for more while nobody watches.
 """
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ class Pace:
     """Remembers changes and pushes; all times are of a clock that never goes back."""
 
     def __init__(self) -> None:
+        self.apart_s = APART_S
         self._first: float | None = None
         self._last = 0.0
         self._pushed: float | None = None
@@ -40,7 +42,7 @@ class Pace:
         if self._first is None:
             return None
         calm = min(self._last + QUIET_S, self._first + LONGEST_S)
-        return calm if self._pushed is None else max(calm, self._pushed + APART_S)
+        return calm if self._pushed is None else max(calm, self._pushed + self.apart_s)
 
 
 class Slumber:

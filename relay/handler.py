@@ -22,7 +22,8 @@ from relay.vault import opened
 settings = opened(read())
 store = open_store(settings.store, keep_days=settings.retention_days)
 relay = Relay(settings, store)
-relay.on_change = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway), relay.door.still, store, now_ms).changed
+fanout = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway), relay.door.still, store, now_ms)
+relay.on_change, relay.push.apart = fanout.changed, fanout.apart_s
 app = create_app(relay)
 log = logging.getLogger("relay")
 log.setLevel(logging.INFO)

@@ -176,12 +176,15 @@ def unavailable(retry_after: float) -> Problem:
 
 
 class Push:
-    """The endpoint without a web server: *aud* is this relay's public address, *on_change* hears which tenant has news."""
+    """The endpoint without a web server: *aud* is this relay's public address, *on_change* hears which tenant has news.
+    *apart* says how many seconds a tenant's agents should leave between two pushes; None: as they please."""
 
     def __init__(
         self, store: Store, keys: Keys, *, aud: str, limits: Limits | None = None, clock: Callable[[], int],
         on_change: Callable[[str], object] = lambda tenant: None, terms: Terms | None = None, mint: Callable[[], str] = mint_lease,
+        apart: Callable[[str], int] | None = None,
     ) -> None:  # fmt: skip
+        self.apart = apart
         self._store, self._keys, self._aud, self._clock = store, keys, aud.rstrip("/"), clock
         self._limits = limits or Limits.usual()
         self._on_change, self._terms, self._mint = on_change, terms or Terms(), mint
@@ -208,7 +211,8 @@ class Push:
             return signer.signed(_refusal(problem))
         if answer.seen:
             self._on_change(found.tenant)
-        document = msgspec.json.encode({"re": claim.id, **answer.document})
+        wish = {"apart_s": self.apart(found.tenant)} if self.apart else {}
+        document = msgspec.json.encode({"re": claim.id, **answer.document, **wish})
         return signer.signed((answer.status, {"content-type": "application/json", **answer.headers}, document))
 
     def _is_push(self, method: str, path: str) -> None:

@@ -19,6 +19,8 @@ from relay.live.connections import Connections, Watcher, moved
 CROWD = 20
 CROWDS = "crowds"
 NOTE_MS = 3600_000
+WATCHED_S, UNWATCHED_S = 2, 30
+"""How far apart pushes should be. Every one is paid for, and nobody sees those that nobody watches."""
 THREADS = 8
 
 Feed = Callable[[str, str | None, str, int], Mapping[str, Any]]
@@ -42,11 +44,17 @@ class FanOut:
         self._connections, self._feed, self._post, self._still = connections, feed, post, still
         self._shelf, self._clock, self._crowd = shelf, clock, crowd
         self._pool = ThreadPoolExecutor(THREADS)
+        self._watched: dict[str, bool] = {}
+
+    def apart_s(self, tenant: str) -> int:
+        """How many seconds a tenant's agents should leave between pushes, as of its last change."""
+        return WATCHED_S if self._watched.get(tenant) else UNWATCHED_S
 
     def changed(self, tenant: str) -> None:
         """Tell everyone who watches *tenant*. Never raises: news that does not arrive is asked for by the page."""
         try:
             watchers = list(self._connections.watching(tenant))
+            self._watched[tenant] = bool(watchers)
             if len(watchers) > self._crowd:
                 self._shelf.put(CROWDS, tenant, {}, now=self._clock(), expires=self._clock() + NOTE_MS)
             elif watchers:

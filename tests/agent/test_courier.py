@@ -15,7 +15,7 @@ class Steps:
 
     def __init__(self, *outcomes: Outcome | Exception) -> None:
         self.outcomes, self.asked, self.said = list(outcomes), [], threading.Condition()
-        self.wait_s, self.beat_in_s = 0.0, 3600.0
+        self.wait_s, self.beat_in_s, self.apart_s = 0.0, 3600.0, 2
 
     def _note(self, what: str) -> None:
         with self.said:

@@ -58,3 +58,11 @@ def test_a_sleep_is_noticed_once() -> None:
     clock["always"] += 3600
     assert slumber.slept()
     assert not slumber.slept()
+
+
+def test_a_relay_that_pays_for_every_push_is_asked_less_often() -> None:
+    pace = Pace()
+    pace.apart_s = 30
+    pace.pushed(100.0)
+    pace.changed(101.0)
+    assert pace.due_at() == 130.0

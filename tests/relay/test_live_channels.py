@@ -391,3 +391,11 @@ def test_a_refused_ticket_says_the_same_whatever_was_wrong(gateway: GatewaySocke
             gateway.tickets.redeem(ticket, PAGE)
         said.add(str(refusal.value))
     assert len(said) == 1
+
+
+def test_agents_are_asked_to_push_less_often_while_nobody_watches(gateway: GatewaySockets) -> None:
+    gateway.change("alice")
+    assert gateway.fanout.apart_s("alice") == 30
+    gateway.open("alice").say(type="subscribe", cursor=None)
+    gateway.change("alice")
+    assert gateway.fanout.apart_s("alice") == 2
