@@ -21,7 +21,7 @@ self.addEventListener("fetch", (event) => {
   const path = url.pathname.slice(base.length);
   const shell = path === "" || path === "index.html" ? "./" : path;
   if (!FILES.includes(shell)) return;
-  event.respondWith((async () => (await (await caches.open(NAME)).match(shell === "./" ? new URL("./", location.href).href : event.request, { ignoreSearch: true })) ?? fetch(event.request))());
+  event.respondWith((async () => (await (await caches.open(NAME)).match(shell === "./" ? new URL("./", location.href).href : event.request, { ignoreSearch: true, ignoreVary: true })) ?? fetch(event.request))());
 });
 
 self.addEventListener("notificationclick", (event) => {

@@ -159,9 +159,11 @@ class StandIn:
         if scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
                 await send({"type": "lifespan.startup.complete"})
-            return await send({"type": "lifespan.shutdown.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
         if scope["type"] == "websocket":
-            return await self.live(scope, receive, send)
+            await self.live(scope, receive, send)
+            return
         body = b""
         while True:
             message = await receive()

@@ -71,6 +71,21 @@ def test_killed_stopped_and_back(homes, visit):
     wait_state(page, "live")
 
 
+def test_reloaded_with_both_dead_the_page_opens_and_shows_the_last_numbers(homes, visit):
+    page = visit(homes.agent_url, wait=".calendar")
+    page.wait_for_function("() => navigator.serviceWorker.ready.then((r) => r.active.state === 'activated')")
+    page.evaluate("() => dispatchEvent(new Event('pagehide'))")
+    number = page.inner_text(".stats dd >> nth=0")
+    homes.kill("agent")
+    homes.kill("relay")
+    page.reload()
+    wait_state(page, "stored")
+    assert page.inner_text(".stats dd >> nth=0") == number
+    homes.start_relay()
+    homes.start_agent()
+    wait_state(page, "live")
+
+
 def test_a_revoked_key_shows_nothing_new(homes, visit):
     key = homes.key("read")
     page = visit(f"{homes.relay_url}#key={key}", wait=".calendar")
