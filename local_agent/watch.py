@@ -25,6 +25,8 @@ EVENT = struct.Struct("iIII")
 BUFFER = 256 << 10
 
 LOOK_EVERY_S = 1.0
+AGAIN_S = (0.02, 0.3)
+"""A database tells of a commit only after it has written it, so what changed is looked at again when it has been quiet for so long."""
 GAP_S = 0.003
 """A program that writes without end must not keep us looking without end."""
 RETRY_S = 60.0
@@ -114,6 +116,7 @@ class Follower:
         self._readers, self._look, self._ignore, self._open, self._monotonic = readers, look, ignore, open_watch, monotonic
         self._watch: Inotify | None = None
         self._retry_at, self._stale = 0.0, True
+        self._again: list[float] = []
         self.trouble = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -128,13 +131,17 @@ class Follower:
         if watch is None:
             self._look()
             return False
-        changed = {path for path in watch.wait(seconds) if not self._ignore(path)}
+        changed = {path for path in watch.wait(min([seconds, *self._again[:1]])) if not self._ignore(path)}
         # New folders want watches of their own; they are looked for when a folder changed, and now and then.
         self._stale = not changed or watch.folders_changed
         if changed:
             self._tell(changed)
             self._look()
+            self._again = list(AGAIN_S)
             time.sleep(GAP_S)
+        elif self._again:
+            self._again.pop(0)
+            self._look()
         return True
 
     def _watching(self) -> Inotify | None:

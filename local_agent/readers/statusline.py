@@ -29,7 +29,12 @@ class StatuslineReader:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def watch_paths(self) -> list[Path]:
-        return [self._folder] if self._folder.is_dir() else []
+        """The notes' folder, made where it is not there yet, so that the first note is seen at once."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return []
+        return [self._folder]
 
     def poll(self, archive: Archive, now_ms: int) -> Report:
         """Keep the newest reading of each account's windows."""
@@ -39,7 +44,7 @@ class StatuslineReader:
                 for path in notes:
                     kept = self._take(step, path)
                     changed, skipped = changed + (kept or 0), skipped + (kept is None)
-        return Report(changed, ABSENT if not self._folder.is_dir() else OK, "", {}, {"damaged note": skipped} if skipped else {})
+        return Report(changed, OK if self._seen or notes else ABSENT, "", {}, {"damaged note": skipped} if skipped else {})
 
     def _new_notes(self, now: int) -> list[Path]:
         found = []

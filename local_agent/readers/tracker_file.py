@@ -56,9 +56,6 @@ class TrackerFile:
         found = self._found()
         try:
             return self._scan(found)
-        except Unreadable:
-            self.close()
-            raise
         except (sqlite3.Error, OSError) as error:
             if not is_locked(error):
                 self.close()

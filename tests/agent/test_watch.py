@@ -91,6 +91,19 @@ def test_a_reader_hears_of_its_file_and_a_look_is_made(tmp_path: Path) -> None:
 
 
 @linux
+def test_what_changed_is_looked_at_again_when_it_is_quiet_because_a_database_tells_before_it_commits(tmp_path: Path) -> None:
+    looks: list[int] = []
+    follower = Follower([Listener(tmp_path)], lambda: looks.append(1))
+    follower.once(0)
+    (tmp_path / "tracker.db-wal").write_bytes(b"x")
+    assert follower.once(1) and len(looks) == 1
+    for expected in (2, 3, 3):
+        follower.once(0)
+        assert len(looks) == expected
+    follower.close()
+
+
+@linux
 def test_a_new_folder_gets_a_watch_of_its_own(tmp_path: Path) -> None:
     reader = Listener(tmp_path)
     follower = Follower([reader], lambda: None)
