@@ -88,7 +88,8 @@ class Sender:
         """Sign and send *body*; header names are given with underscores, None leaves one out."""
         wire = gzip.compress(body, mtime=0) if packed else body
         made = signing.headers(wire, [secret or self.key.secret], id or f"msg_{secrets.token_hex(8)}", at or self.clock())
-        made |= {"content-type": PACKED_JSON if packed else JSON, "relay-key": self.key.id} | ({"content-encoding": "gzip"} if packed else {})
+        is_packed = packed or headers.get("content_encoding") == "gzip"
+        made |= {"content-type": PACKED_JSON if is_packed else JSON, "relay-key": self.key.id} | ({"content-encoding": "gzip"} if packed else {})
         for name, value in headers.items():
             made.pop(name.replace("_", "-"), None)
             if value is not None:

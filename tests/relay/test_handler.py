@@ -1,0 +1,159 @@
+"""The functions as Lambda calls them: what they answer, what they refuse, and that a wrong configuration never starts."""
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ledger.stores import one_at_a_time
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SETTINGS = {
+    "AWS_LAMBDA_FUNCTION_NAME": "session-relay-test-http", "AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing", "RELAY_STORE": "dynamodb://ledger", "RELAY_SECRET": "s" * 40, "RELAY_URL": "https://relay.example",
+    "RELAY_LIVE_URL": "wss://live.example/prod", "RELAY_GATEWAY": "https://live.example/prod", "STRIP_STAGE_PATH": "yes",
+}
+
+
+@pytest.fixture(scope="module")
+def function() -> Any:
+    """relay.handler, imported as a new instance imports it, with a table in memory."""
+    from moto import mock_aws
+
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        from ledger.stores.dynamodb import DynamoStore
+
+        DynamoStore("ledger").create()
+        sys.modules.pop("relay.handler", None)
+        import relay.handler as handler
+
+        one_at_a_time(handler.store._client)
+        yield handler
+        sys.modules.pop("relay.handler", None)
+
+
+def event(method: str, path: str, body: bytes | None = None, query: str = "", **headers: str) -> dict[str, Any]:
+    """What an HTTP API gives a function for this request: only a few types of body come as text."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    made: dict[str, Any] = {
+        "version": "2.0", "routeKey": f"{method} /{{path+}}", "rawPath": path, "rawQueryString": query, "headers": {"host": "relay.example", "x-forwarded-proto": "https", **named},
+        "requestContext": {"http": {"method": method, "path": path, "sourceIp": "192.0.2.1"}, "stage": "$default"}, "isBase64Encoded": False,
+    }  # fmt: skip
+    if body is not None:
+        made["headers"]["content-length"] = str(len(body))
+        is_text = named.get("content-type", "").startswith(("text/", "application/json"))
+        made |= {"body": body.decode(errors="replace")} if is_text else {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    return made
+
+
+def body_of(said: Any) -> bytes:
+    return base64.b64decode(said["body"]) if said["isBase64Encoded"] else said["body"].encode()
+
+
+def sender(function: Any) -> Any:
+    from ledger.keytext import KeyText
+    from tests.compliance.client import Reply, Sender
+
+    def post(body: bytes, headers: Any) -> Any:
+        said = function.http(event("POST", "/v1/push", body, **{name.replace("-", "_"): value for name, value in headers.items()}), None)
+        return Reply(said["statusCode"], {name.lower(): value for name, value in said["headers"].items()}, body_of(said))
+
+    return Sender(post, KeyText.parse(function.relay.ring.issue("push", "alice", "laptop")), "https://relay.example", lambda: function.now_ms() // 1000)
+
+
+def test_the_compliance_suite_holds_through_the_gateways_events(function: Any) -> None:
+    from tests.compliance.receiver import verdicts
+
+    assert {verdict.name: verdict.failure for verdict in verdicts(sender(function)) if verdict.failure} == {}
+
+
+def test_a_compressed_push_survives_the_gateway_and_is_read_back(function: Any) -> None:
+    laptop = sender(function)
+    laptop.start()
+    assert laptop.push({"s1": '{"id":"s1","session_type":"codex","start_time":1763800000000}'}, commit=True).status == 200
+    key = function.relay.ring.issue("read", "alice")
+    said = function.http(event("GET", "/sessions", authorization=f"Bearer {key}"), None)
+    assert [session["id"] for session in json.loads(said["body"])["sessions"]] == ["s1"]
+
+
+def test_agents_are_told_how_far_apart_to_push(function: Any) -> None:
+    laptop = sender(function)
+    laptop.start()
+    assert laptop.push({}, commit=True).document["apart_s"] == 30
+
+
+def test_a_socket_never_reaches_flask(function: Any) -> None:
+    assert function.http({"requestContext": {"connectionId": "x", "eventType": "CONNECT"}}, None) == {"statusCode": 400}
+
+
+def test_the_page_and_its_files_come_from_the_zip(function: Any) -> None:
+    said = function.http(event("GET", "/", accept_encoding="gzip"), None)
+    body = body_of(said)
+    assert b"<!doctype html" in (gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).lower()[:200]
+
+
+def test_no_answer_lets_in_every_origin(function: Any) -> None:
+    for method, path in (("GET", "/v1/ping"), ("OPTIONS", "/sessions"), ("GET", "/sessions"), ("POST", "/v1/live-tickets")):
+        said = function.http(event(method, path, origin="https://elsewhere.example"), None)
+        assert "Access-Control-Allow-Origin" not in said["headers"], (method, path)
+
+
+def test_a_ticket_names_the_channel_of_the_gateway(function: Any) -> None:
+    key = function.relay.ring.issue("read", "alice")
+    said = json.loads(function.http(event("POST", "/v1/live-tickets", b"", authorization=f"Bearer {key}", origin="https://relay.example"), None)["body"])
+    assert (said["url"], said["expires_in_s"]) == ("wss://live.example/prod", 30)
+
+
+def test_upkeep_says_what_it_did(function: Any) -> None:
+    assert "swept" in function.upkeep({"source": "aws.events"}, None)
+
+
+def test_upkeep_that_could_not_finish_fails_loudly(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger.errors import Busy
+
+    def busy() -> Any:
+        raise Busy()
+
+    monkeypatch.setattr(function.store, "tenants", busy)
+    with pytest.raises(RuntimeError, match="busy"):
+        function.upkeep({}, None)
+
+
+@pytest.mark.parametrize(("changed", "says"), [
+    ({"RELAY_STORE": "memory:"}, "set RELAY_STORE=dynamodb://TABLE"),
+    ({"RELAY_STORE": "sqlite:///relay.db"}, "set RELAY_STORE=dynamodb://TABLE"),
+    ({"RELAY_STORE": ""}, "set RELAY_STORE=dynamodb://TABLE"),
+    ({"RELAY_SECRET": ""}, "RELAY_SECRET is not set"),
+    ({"RELAY_SECRET": "secret"}, "can be guessed"),
+    ({"RELAY_ORIGINS": "*"}, "a wildcard is not allowed"),
+])
+@pytest.mark.parametrize("module", ["relay.handler", "relay.live.handler"])
+def test_a_configuration_that_must_not_run_does_not_start(module: str, changed: dict[str, str], says: str) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "AWS_"))} | SETTINGS | changed
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert says in done.stderr.strip().splitlines()[-1]
+
+
+def test_what_only_a_server_of_our_own_needs_is_never_loaded() -> None:
+    heavy = ["asyncio", "uvicorn", "websockets", "requests", "sqlite3", "psycopg", "ledger.live", "ledger.shell", "apispec", "stringzilla"]
+    program = f"import sys, relay.handler; print([name for name in {heavy} if name in sys.modules])"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "AWS_"))} | SETTINGS
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_live_function_needs_no_flask() -> None:
+    program = "import sys, relay.live.handler; print([name for name in ('flask', 'marshmallow', 'werkzeug', 'asyncio') if name in sys.modules])"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "AWS_"))} | SETTINGS
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
