@@ -209,7 +209,7 @@ def status(asked: Asked) -> Json:
         "has_localhost_connection": heard is not None and asked.now - heard < MINUTE,
         "cache_size": {
             "active_sessions": len(view.active(asked.now)),
-            "recent_sessions": len(view.winners),
+            "recent_sessions": view.tally.sessions,
             "five_hour_blocks": declared + sum(sum(not window.gap for window in made.all()) for _, made in view.accounts()),
         },
         "sample": asked.home.sample or summary.is_sample(view),

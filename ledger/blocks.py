@@ -21,6 +21,10 @@ Entry = tuple[int, int, str, Row]
 """(first, last, session key, row)"""
 
 
+class TooFarBack(Exception):
+    """What changed lies before what is known of the sessions: they must be read."""
+
+
 @dataclass(slots=True)
 class Window:
     """A block, or the gap between two (`gap`): then nothing was used in it."""
@@ -37,6 +41,12 @@ class Window:
     sessions: set[str] = field(default_factory=set)
     models: dict[int, list[int]] = field(default_factory=dict)
     tokens: int = 0
+    counted: int = 0
+    """How many sessions used it, where their keys are not known."""
+
+    @property
+    def session_count(self) -> int:
+        return self.counted or len(self.sessions)
 
     def take(self, entry: Entry) -> None:
         first, last, key, row = entry
@@ -137,6 +147,19 @@ class Blocks:
         self._official: list[tuple[int, int]] = []
         self._made: list[Window] = []
         self._dirty: tuple[int, int] | None = None
+        self._floor: int | None = None
+        """Use up to here may belong to sessions that are not known."""
+
+    def restore(self, made: list[Window], official: list[tuple[int, int]], floor: int | None, known: Iterable[tuple[str, Iterable[Row]]]) -> None:
+        """Go on from blocks that were worked out before, with the sessions that are *known*."""
+        for key, rows in known:
+            for row in rows:
+                self._days.setdefault(row[FIRST] // DAY, set()).add(key)
+        self._made, self._official, self._floor, self._dirty = made, official, floor, None
+
+    @property
+    def official(self) -> list[tuple[int, int]]:
+        return self._official
 
     def change(self, key: str, rows: Iterable[Row], *, came: bool) -> None:
         """A session's rows came or went."""
@@ -172,7 +195,7 @@ class Blocks:
 
     @property
     def empty(self) -> bool:
-        return not self._days and not self._official
+        return not self._days and not self._official and not self._made
 
     def all(self) -> list[Window]:
         """Blocks and gaps, oldest first."""
@@ -188,6 +211,8 @@ class Blocks:
         while place >= 0 and self._made[place].gap:
             place -= 1
         seed = self._made[place] if place >= 0 else None
+        if self._floor is not None and (seed is None or seed.first <= self._floor):
+            raise TooFarBack
         known = {block.first: block for block in self._made if not block.gap and block.first > high}
         made, rest = derive(self._entries(seed.first if seed else None), self._official, seed=seed, known=known)
         tail = self._made[self._made.index(rest) :] if rest else []

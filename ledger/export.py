@@ -56,6 +56,7 @@ def export(view: View, kind: str, format: str, since: int | None = None, until: 
 def _batches(view: View, since: int | None, until: int | None) -> Iterator[list[Item]]:
     """Public sessions, oldest activity first, some at a time: the view is free for others in between."""
     with view.lock:
+        view.whole()
         keys = [key for at, key, _ in view.order if since is None or at >= since]
     for place in range(0, len(keys), AT_ONCE):
         with view.lock:

@@ -65,6 +65,7 @@ def feed(view: View, cursor: str | None, tz: str | None, sessions: int) -> dict[
     now, name = view.clock(), view.zone_name(tz)
     before = Cursor.read(cursor)
     reset = _reset(view, before) if before else []
+    _have_enough(view, before, reset, sessions)
     # A full answer to a cursor that was given names what to forget; without one there is nothing to forget.
     keys = None if before is None or reset or before.tz != name else _changed(view, before)
     whole = summary(view, name)
@@ -90,6 +91,17 @@ def feed(view: View, cursor: str | None, tz: str | None, sessions: int) -> dict[
     if full or before is None or before.marks.get("machines") != marks["machines"]:
         answer["machines"] = shown
     return {**answer, "server_time": iso(now), "sample": is_sample(view)}
+
+
+def _have_enough(view: View, before: Cursor | None, reset: list[str], sessions: int) -> None:
+    """Read all sessions if a checkpoint's are too few for this answer."""
+    if view.rest is None:
+        return
+    if before is None or reset or any(name not in before.places for name in view.sources):
+        if sessions > len(view.order):
+            view.whole()
+    elif view.rest.holds_any(_changed(view, before)):
+        view.whole()
 
 
 def _place(head: Any) -> Place:

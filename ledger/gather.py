@@ -34,6 +34,8 @@ class Changed:
 
     sessions: set[str] = field(default_factory=set)
     kinds: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
+    """Sessions that went, and were not known."""
 
     def __bool__(self) -> bool:
         return bool(self.sessions or self.kinds)
@@ -63,6 +65,8 @@ class Source:
         self.log_from = 0
         """The log names every session that changed after this seq."""
         self._read = False
+        self.beyond = 0
+        """How many of its sessions are not held (see checkpoint)."""
         self.torn = False
         """A reading anew broke off in the middle: what is held is neither the old state nor the new."""
 
@@ -74,12 +78,22 @@ class Source:
         if self._read and (known.lease, known.committed, known.seq) == (head.lease, head.committed, head.seq):
             self.head = head
             return Changed()
-        same = self._read and known.lease == head.lease and known.committed == head.committed and head.lease is not None
-        if same and known.seq >= head.purged_seq and known.seq <= head.seq:
+        if self.continues(head):
             rows, stones = store.changes(tenant, self.name, str(head.lease), known.seq)
             self.head = head
             return self._take(rows, stones)
         return self._anew(store, tenant, head)
+
+    def continues(self, head: Head) -> bool:
+        """Can it be read on to *head*, or must it be read anew?"""
+        known = self.head
+        same = self._read and known.lease == head.lease and known.committed == head.committed and head.lease is not None
+        return same and head.purged_seq <= known.seq <= head.seq
+
+    def restore(self, head: Head, sessions: Iterable[Held], beyond: int) -> None:
+        """Go on from *head*, where these sessions were known, and *beyond* others that are not."""
+        self.head, self._read, self.log_from, self.beyond = head, True, head.seq, beyond
+        self.sessions = {held.key: held for held in sessions}
 
     def _anew(self, store: Store, tenant: str, head: Head) -> Changed:
         """Read every visible row; what did not come again is gone."""
@@ -159,9 +173,9 @@ class Source:
     def _put_session(self, row: Row, body: bodies.Session) -> None:
         key = row.ref.id
         usage = pack(body.usage, self._names, self._book)
-        self.sessions[key] = hold(key, self.name, row.seq, row.lease, row.hash, body, usage, self._parts_of(key, body.more), self._names)
+        self.sessions[key] = hold(key, self.name, row.seq, row.lease, row.hash, body, usage, self.parts_of(key, body.more), self._names)
 
-    def _parts_of(self, key: str, more: int) -> tuple[bytes, ...]:
+    def parts_of(self, key: str, more: int) -> tuple[bytes, ...]:
         """The older parts that the session itself counts: one that came early is not added twice."""
         parts = self.parts.get(key) if more else None
         return tuple(parts[number].usage for number in sorted(parts) if number <= more) if parts else ()
@@ -175,7 +189,7 @@ class Source:
             held = self.sessions.get(key)
             if held is not None:
                 seq = max((part.seq for part in self.parts.get(key, {}).values()), default=0)
-                self.sessions[key] = with_parts(held, self._parts_of(key, held.body().more), seq, self._names)
+                self.sessions[key] = with_parts(held, self.parts_of(key, held.body().more), seq, self._names)
 
     def _is_same(self, row: Row) -> bool:
         """Is it just what is held already? Then only where it stands may have changed."""
@@ -192,14 +206,17 @@ class Source:
         return False
 
     def _drop(self, ref: Ref, changed: Changed) -> None:
-        if ref.kind == "session" and self.sessions.pop(ref.id, None) is not None:
-            changed.sessions.add(ref.id)
+        if ref.kind == "session":
+            known = self.sessions.pop(ref.id, None) is not None
+            (changed.sessions if known else changed.missed).add(ref.id)
         elif ref.kind == "usage":
             key, number = part_of(ref)
             numbered = self.parts.get(key, {})
             if numbered.pop(number, None) is not None:
                 changed.sessions.add(key)
                 changed.kinds.add("usage")
+            else:
+                changed.missed.add(key)
             if not numbered:
                 self.parts.pop(key, None)
         elif self.others.pop(ref, None) is not None:

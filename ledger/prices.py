@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
+from zlib import crc32
 
 PICO = 1_000_000_000_000
 PER_MILLION = 1_000_000
@@ -54,6 +55,8 @@ class PriceBook:
         rows = document["rows"]
         assert isinstance(rows, list)
         self.date = str(document.get("date", ""))
+        self.mark = crc32(json.dumps([rows, document.get("aliases")], sort_keys=True).encode())
+        """Says whether amounts that were worked out by a book still hold."""
         self.aliases: dict[str, str] = dict(document.get("aliases") or {})  # type: ignore[call-overload]
         self._rows: dict[str, list[dict[str, object]]] = {}
         for row in rows:

@@ -144,7 +144,7 @@ def block(view: View, account: tuple[str, str], window: Window, now: int) -> dic
         "gap": window.gap,
         "is_active": is_active,
         "is_complete": not is_active,
-        "total_sessions": len(window.sessions),
+        "total_sessions": window.session_count,
         "total_tokens": window.tokens,
         "efficiency_score": None,
         "tokens": dict(zip(KINDS, window.kinds, strict=True)),
@@ -237,5 +237,5 @@ def machine(view: View, source: str, now: int, active: int, today: float) -> dic
     return {
         "source": source, "name": body.name or source, "os": body.os, "version": body.version, "tz": body.tz, "online": online,
         "last_seen": iso_or_none(known.head.last_seen or None), "beat_s": known.head.beat_s, "active": active, "today_cost": today,
-        "readers": body.readers, "state": state, "note": note, "sample": body.sample, "sessions": len(known.sessions),
+        "readers": body.readers, "state": state, "note": note, "sample": body.sample, "sessions": len(known.sessions) + known.beyond,
     }  # fmt: skip

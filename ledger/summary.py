@@ -5,7 +5,6 @@ minute the same records give the same summary.
 """
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies, public
@@ -60,7 +59,7 @@ def _summary(view: View, tz: str, now: int) -> dict[str, Any]:
         "hours": days.hours(shift(today, 1 - MONTH), today),
         "totals": totals(view, days, today),
         "alerts": notices(block, limits, shown, stubs),
-        "sessions_total": len(view.winners),
+        "sessions_total": view.tally.sessions,
         "active": len(view.active(now)),
         "projects": sorted(view.tally.projects),
         "models": sorted(view.tally.named),
@@ -77,15 +76,10 @@ def totals(view: View, days: Days, today: str) -> dict[str, Any]:
         first = shift(today, 1 - length)
         within = days.between(first, today)
         midnight = days.zone.midnight(first)
-        sessions = within[-1][1].sessions if length == 1 and within else 0 if length == 1 else _since(view, midnight)
+        sessions = within[-1][1].sessions if length == 1 and within else 0 if length == 1 else view.count_since(midnight)
         found[name] = {"tokens": sum(day.tokens for _, day in within), "cost": usd(sum(day.cost for _, day in within)), "sessions": sessions}
     found["all"] = {"tokens": view.tally.tokens, "cost": usd(view.tally.cost), "sessions": view.tally.sessions}
     return found
-
-
-def _since(view: View, at: int) -> int:
-    """How many sessions were active at or after an instant."""
-    return len(view.order) - bisect_left(view.order, (at,))
 
 
 def stubs_of(view: View) -> list[dict[str, str]]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
 
-from ledger import bodies
-from ledger.blocks import Blocks
+from ledger import bodies, checkpoint
+from ledger.blocks import Blocks, TooFarBack, Window
 from ledger.columns import Columns
 from ledger.fold import Addend, Days, Tally, addend
 from ledger.gather import Changed, Source
 from ledger.prices import PriceBook
 from ledger.record import Ref
+from ledger.rest import Rest
 from ledger.session import Held, Names, Row, pack, unpack
-from ledger.store import Store
+from ledger.store import Shelf, Store
 from ledger.times import HOUR, MINUTE, is_zone, parse, zone
 
 if TYPE_CHECKING:
@@ -42,21 +43,26 @@ class View:
         self.tenant, self.store, self.book, self.clock = tenant, store, book, clock
         self.lock = RLock()
         self.revision = 0
-        self._clear()
+        self.begin()
 
-    def _clear(self) -> None:
-        """Know nothing."""
+    def begin(self) -> None:
+        """Know nothing yet."""
         self.names = Names()
         self.sources: dict[str, Source] = {}
         self.winners: dict[str, Held] = {}
         self.tally = Tally()
         self.order: list[tuple[int, str, Held]] = []
         """(last activity, key, session) of every session, oldest first."""
+        self.saved = 0
+        """The number of sessions that changed when the checkpoint was written last; see checkpoint.is_due."""
+        self.moved = 0
         self.kept: dict[object, tuple[object, Any]] = {}
         """Parts of answers, by name, with what they were worked out for."""
         self._open: set[str] = set()
         self._columns: Columns | None = None
-        self._zones: OrderedDict[str, Days] = OrderedDict()
+        self.rest: Rest | None = None
+        """What is known of the sessions that a checkpoint left out; None: every session is held."""
+        self.zones: OrderedDict[str, Days] = OrderedDict()
         self._accounts: dict[Account, Blocks] = {}
         self._days: dict[tuple[str, Ref], Addend] = {}
         self._deriving: dict[str, bool] = {}
@@ -66,21 +72,41 @@ class View:
     def advance(self) -> None:
         """Read what the store has beyond what is known. Raises what the store raises; then read again."""
         with self.lock:
-            heads = {head.source: head for head in self.store.heads(self.tenant)}
-            for name in [name for name in self.sources if name not in heads]:
-                self._forget(name)
-            for name, head in heads.items():
-                source = self.sources.get(name)
-                if source is None:
-                    source = self.sources[name] = Source(name, self.names, self.book)
-                try:
-                    changed = source.advance(self.store, self.tenant, head)
-                except BaseException:
-                    if source.torn:
-                        self._clear()
-                    raise
-                if changed:
-                    self._take(name, changed)
+            try:
+                self._advance()
+            except TooFarBack:
+                self.whole()
+
+    def whole(self) -> None:
+        """Have every session, not only those that a checkpoint kept."""
+        if self.rest is not None:
+            self.begin()
+            self.revision += 1
+            self._advance()
+
+    def _advance(self) -> None:
+        heads = {head.source: head for head in self.store.heads(self.tenant)}
+        if self.rest is not None:
+            self.rest.may_go_on(self.sources, heads, self.clock())
+        for name in [name for name in self.sources if name not in heads]:
+            self._forget(name)
+        for name, head in heads.items():
+            source = self.sources.get(name)
+            if source is None:
+                source = self.sources[name] = Source(name, self.names, self.book)
+            try:
+                changed = source.advance(self.store, self.tenant, head)
+            except BaseException:
+                if source.torn:
+                    self.begin()
+                raise
+            if self.rest is not None:
+                self.rest.must_not_hold(changed)
+            if changed:
+                self._take(name, changed)
+        if self.rest is not None:
+            for blocks in self._accounts.values():
+                blocks.all()
 
     def _forget(self, name: str) -> None:
         gone = self.sources.pop(name)
@@ -90,6 +116,7 @@ class View:
 
     def _take(self, name: str, changed: Changed) -> None:
         self.revision += 1
+        self.moved += len(changed.sessions)
         if "block" in changed.kinds or name not in self._deriving:
             self._decide_deriving(name)
         many = len(changed.sessions) > 500 + len(self.order) // 20
@@ -141,7 +168,7 @@ class View:
 
     def _sum(self, item: Addend, sign: int) -> None:
         self.tally.change(item, self.names, sign)
-        for days in self._zones.values():
+        for days in self.zones.values():
             days.change(item, self.names, sign)
 
     def _take_days(self, name: str) -> None:
@@ -164,6 +191,25 @@ class View:
             projects=tuple(row[3] for row in day.rows), types=tuple(row[0] for row in day.rows),
         )  # fmt: skip
 
+    def resume(self, tally: Tally, zones: Mapping[str, Days], accounts: Iterable[tuple[Account, list[tuple[int, int]], list[Window]]]) -> None:
+        """Go on from the sums of a checkpoint, whose sources are in place."""
+        self.tally = tally
+        self.zones.update(zones)
+        keys = {key for source in self.sources.values() for key in source.sessions}
+        self.winners = {key: held for key in keys if (held := self._best(key)) is not None}
+        self.order = sorted((held.last, key, held) for key, held in self.winners.items())
+        self._open = {key for key, held in self.winners.items() if held.open}
+        for name, source in self.sources.items():
+            self._deriving[name] = not source.of_kind("block")
+            self._days |= {(name, ref): self._day_item(name, ref, day) for ref, day in source.of_kind("day") if isinstance(day, bodies.Day)}
+        mine: dict[Account, list[Held]] = {}
+        for held in self.winners.values():
+            if self._derives(held):
+                mine.setdefault(account_of(held), []).append(held)
+        for account, official, made in accounts:
+            known = [(held.key, held.rows()) for held in mine.get(account, ())]
+            self.blocks(account).restore(made, official, self.rest.last if self.rest else None, known)
+
     # -- blocks
 
     def _derives(self, held: Held) -> bool:
@@ -174,6 +220,8 @@ class View:
         source = self.sources.get(name)
         derives = not (source and source.of_kind("block"))
         if self._deriving.get(name, derives) != derives:
+            if self.rest is not None:
+                raise TooFarBack
             for held in self.winners.values():
                 if held.source == name and held.declared:
                     self.blocks(account_of(held)).change(held.key, held.rows(), came=derives)
@@ -244,10 +292,18 @@ class View:
 
     def since(self, at: int) -> list[Held]:
         """Sessions that were active at or after an instant, oldest activity first."""
+        if self.rest is not None and at <= self.rest.last:
+            self.whole()
         return [held for _, _, held in self.order[bisect_left(self.order, (at,)) :]]
+
+    def count_since(self, at: int) -> int:
+        """How many sessions were active at or after a quarter-hour."""
+        held = len(self.order) - bisect_left(self.order, (at,))
+        return held + (self.rest.count_since(at) if self.rest else 0)
 
     def columns(self) -> Columns:
         """All sessions, for searching."""
+        self.whole()
         if self._columns is None or self._columns.is_worn:
             self._columns = Columns(self.order)
         return self._columns
@@ -261,16 +317,17 @@ class View:
 
     def days(self, tz: str) -> Days:
         """The days of a zone, kept up to date from now on."""
-        found = self._zones.get(tz)
+        found = self.zones.get(tz)
         if found is None:
-            found = self._zones[tz] = Days(zone(tz))
+            self.whole()
+            found = self.zones[tz] = Days(zone(tz))
             for held in self.winners.values():
                 found.change(addend(held), self.names, 1)
             for item in self._days.values():
                 found.change(item, self.names, 1)
-            while len(self._zones) > ZONES:
-                self._zones.popitem(last=False)
-        self._zones.move_to_end(tz)
+            while len(self.zones) > ZONES:
+                self.zones.popitem(last=False)
+        self.zones.move_to_end(tz)
         return found
 
     def zone_name(self, asked: str | None) -> str:
@@ -301,6 +358,9 @@ class View:
         with self.lock:
             found = self.winners.get(id)
             if found is None:
+                self.whole()
+                found = self.winners.get(id)
+            if found is None:
                 found = next((held for held in self.newest() if held.key.endswith(id) and held.body().id == id), None)
             return found
 
@@ -327,10 +387,13 @@ def account_of(held: Held) -> Account:
 
 
 class Views:
-    """The views of all tenants: made when first asked for, the least used forgotten."""
+    """The views of all tenants: made when first asked for, the least used forgotten.
 
-    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200) -> None:
-        self._store, self._book, self._clock, self._most = store, book, clock, most
+    With a *shelf*, views of many sessions are kept there as checkpoints, so that a new process need not read them all.
+    """
+
+    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None) -> None:
+        self._store, self._book, self._clock, self._most, self._shelf = store, book, clock, most, shelf
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
 
@@ -343,5 +406,21 @@ class Views:
             self._views.move_to_end(tenant)
             while len(self._views) > self._most:
                 self._views.popitem(last=False)
-        view.advance()
+        if self._shelf is None:
+            view.advance()
+            return view
+        with view.lock:
+            if not view.sources:
+                checkpoint.load(view, self._shelf, self._clock())
+            view.advance()
+            if checkpoint.is_due(view):
+                checkpoint.save(view, self._shelf, self._clock())
         return view
+
+    def checkpoint(self, tenant: str) -> int:
+        """Keep the tenant's view on the shelf now; returns its size in bytes, 0 without a shelf."""
+        view = self.view(tenant)
+        if self._shelf is None:
+            return 0
+        with view.lock:
+            return checkpoint.save(view, self._shelf, self._clock())
