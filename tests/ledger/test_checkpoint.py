@@ -139,6 +139,7 @@ def test_a_session_left_out_is_found_by_its_id():
 @pytest.mark.parametrize("harm", ["no piece", "other bytes", "other prices", "old form"])
 def test_a_checkpoint_that_does_not_fit_is_passed_over(harm, monkeypatch):
     house = many(120)
+    house.view().summary("UTC")
     house.views.checkpoint(ALICE)
     head = house.store.take("view", ALICE, now=NOW).value
     if harm == "no piece":
@@ -198,6 +199,7 @@ def test_a_trackers_old_session_that_changes_is_noticed_though_it_opens_no_block
     laptop = house.laptop("m9")
     tracked = [a_session(f"t{number}", use(NOW - 90 * DAY), provenance="declared") for number in range(3)]
     laptop.pushes(*tracked, ("block", "b", {"id": "b", "start_time": NOW - 90 * DAY}))
+    house.view().summary("UTC")
     house.views.checkpoint(ALICE)
     if what == "changed":
         laptop.pushes(a_session("t1", use(NOW - 90 * DAY, input=7), provenance="declared"))
