@@ -29,11 +29,13 @@ _MARK = "relay"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a relay asks of its agents. *max_changes* is a wish: up to 90 are taken at once whatever was asked."""
+    """What a relay asks of its agents. *max_changes* is a wish: up to 90 are taken at once whatever was asked.
+    *max_records* is how many a source may have; nobody works that much, but a stolen key might."""
 
     beat_s: int = 60
     keep_days: int | None = None
     max_changes: int = wire.MAX_CHANGES
+    max_records: int = 200_000
 
     @property
     def idle_beat_s(self) -> int:
@@ -126,11 +128,12 @@ def _offer(head: Head, signed: Signed, mint: Callable[[], str]) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a message changes, and the digest that results."""
+    """What a message changes, the digest that results, and how many records more there are then."""
 
     rows: list[Row]
     gone: list[Tombstone]
     digest: int
+    more: int
 
     @property
     def stubs(self) -> list[Row]:
@@ -145,7 +148,14 @@ def changes_of(signed: Signed, base: Head, known: Mapping[Ref, int]) -> Changes:
     gone = [Tombstone(Ref(ref.k, ref.id), lease, seq, signed.now) for ref in message.gone]
     refs = [row.ref for row in rows] + [stone.ref for stone in gone]
     replaced = [known[ref] for ref in refs if ref in known]
-    return Changes(rows, gone, add(base.digest, put=[row.hash for row in rows], gone=replaced))
+    more = sum(row.ref not in known for row in rows) - sum(stone.ref in known for stone in gone)
+    return Changes(rows, gone, add(base.digest, put=[row.hash for row in rows], gone=replaced), more)
+
+
+def records_after(base: Head, changes: Changes) -> int:
+    """How many records the copy has then. Counted along with its changes, from the first one under a lease."""
+    before: int = _notes(base).get("records", 0) if base.seq else 0
+    return before + changes.more
 
 
 def _row(put: wire.Put, lease: str, seq: int) -> Row:
@@ -163,7 +173,7 @@ def taken(base: Head, signed: Signed, changes: Changes, terms: Terms) -> Head:
         agent=_report(base, message),
     )  # fmt: skip
     if changes.rows or changes.gone or message.seq == 1:
-        head = _noted(head, changed=signed.now)
+        head = _noted(head, changed=signed.now, records=records_after(base, changes))
     if message.seq == 1:
         head = _noted(head, leases=[*_recent_takeovers(head, signed.now), [_boot(message), signed.now]][-6:])
     return replace(head, beat_s=_beat(head, signed.now, terms))

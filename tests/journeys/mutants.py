@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import relay.protocol
-import relay.push
+import relay.receive
 from local_agent.delivery import Delivery
 from local_agent.mirror import Mirror
 
@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant("a replaced record counts once", RELAY, "changes_of", "refs = [row.ref for row in rows] + [", "refs = ["),
     Mutant("a deletion leaves the digest", RELAY, "changes_of", "+ [stone.ref for stone in gone]", ""),
     Mutant("an old beat is no sign of life", RELAY, "alive", "if signed.at <= head.last_timestamp:", "if False:"),
-    Mutant("what was superseded does not come back", relay.push, "_take", "_swept(store, tenant, head, signed.now)", "False"),
+    Mutant("what was superseded does not come back", relay.receive, "_take", "_swept(store, tenant, head, signed.now)", "False"),
     Mutant("an unanswered batch is cleared up after a crash", Delivery, "_next_batch", "and not flights", ""),
     Mutant("a batch is saved before it is sent", Delivery, "_launch", "self.mirror.launch(batch)", "pass"),
     Mutant("only the relay's own word counts", Delivery, "_believe", "return document, False", "return document, True"),
@@ -67,7 +67,7 @@ def broken(mutant: Mutant) -> Iterator[None]:
     space = original.__globals__
     made: dict[str, Any] = {}
     exec(compile("from __future__ import annotations\n" + source.replace(mutant.old, mutant.new), "<mutant>", "exec"), space, made)
-    names = [module for module in (relay.protocol, relay.push) if getattr(module, mutant.function, None) is original]
+    names = [module for module in (relay.protocol, relay.receive) if getattr(module, mutant.function, None) is original]
     owners = names if inspect.ismodule(mutant.owner) else [mutant.owner]
     for owner in owners:
         setattr(owner, mutant.function, made[mutant.function])

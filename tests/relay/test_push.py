@@ -321,6 +321,22 @@ def test_after_the_relay_lost_everything_the_next_beat_asks_for_a_new_copy():
     assert sender.send(sender.message("beat")).kind == "409 lease"
 
 
+def test_a_source_has_so_many_records_and_no_more():
+    office = Office(terms=Terms(max_records=3))
+    sender = office.begun(put={"a": A1, "b": B1, "bad": "["})
+    reply = sender.send(sender.message(put={"c": A1}))
+    assert (reply.kind, reply.headers["Retry-After"]) == ("507 quota", "3600")
+    assert sender.believes(reply)
+    assert sender.push(gone={"b": B1}).status == 200
+    assert sender.push({"c": A1}).status == 200
+    known = sender.digest - hash_of("session", "c", A1) + hash_of("session", "c", A2)
+    assert sender.send(sender.message(put={"c": A2}, after=to_hex(known % (1 << 256)))).status == 200
+    sender.start()
+    assert sender.push({"x": A1, "y": A1}).status == 200
+    assert sender.push({"z": A1}, commit=True).status == 200
+    assert sender.push({"more": A1}).status == 507
+
+
 # -- stubs
 
 
