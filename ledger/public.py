@@ -182,7 +182,7 @@ def declared_block(source: str, key: str, found: bodies.Block, now: int) -> dict
         "id": found.id or key,
         "session_type": found.session_type,
         "start_time": iso_or_none(found.start_time),
-        "end_time": iso(end),
+        "end_time": iso_or_none(found.end_time),
         "basis": "declared",
         "gap": False,
         "is_active": start <= now < end and not found.is_complete,
