@@ -322,6 +322,7 @@ class Delivery:
         self._unanswered = self._suspect = None
         if isinstance(seq, int) and isinstance(digest, str) and self.mirror.land(seq, digest, document.get("committed") is True):
             self._failures = 0
+            self.mirror.look_again()
             return Outcome("behind")
         self.mirror.begin(None)
         return self._restarted("the relay is at a state unknown here")

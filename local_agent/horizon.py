@@ -22,14 +22,16 @@ DAY_MS = 86_400_000
 AMOUNTS = 6
 """input, output, cache written for 5 minutes and for an hour, cache read, requests"""
 
-OURS = "t.tenant = :tenant AND t.source = :source AND t.code IS NULL"
+OURS = """t.tenant = :tenant AND t.source = :source AND t.code IS NULL
+  AND t.lease = (SELECT lease FROM ledger_heads h WHERE h.tenant = :tenant AND h.source = :source)"""
 OLD = """t.kind IN ('session', 'block') AND
   coalesce(json_extract(t.body, '$.last_activity'), json_extract(t.body, '$.end_time'), json_extract(t.body, '$.start_time'), :cut) < :cut"""
 OF_OLD = "t.kind = 'usage' AND EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = 'session' AND a.id = json_extract(t.body, '$.session'))"
 TOUCHED = f"""SELECT
-  EXISTS (SELECT 1 FROM ledger_rows t WHERE {OURS} AND t.seq > :since AND ({OLD}))
-  OR EXISTS (SELECT 1 FROM ledger_rows t WHERE {OURS} AND t.seq > :since AND ({OF_OLD}))
-  OR EXISTS (SELECT 1 FROM mirror_aged a WHERE NOT EXISTS (SELECT 1 FROM ledger_rows t WHERE {OURS} AND t.kind = a.kind AND t.id = a.id AND t.hash = a.hash))"""
+  EXISTS (SELECT 1 FROM ledger_rows t WHERE {OURS} AND t.seq > :since
+          AND (({OLD}) OR ({OF_OLD}) OR EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = t.kind AND a.id = t.id AND a.hash <> t.hash)))
+  OR EXISTS (SELECT 1 FROM mirror_aged a WHERE (a.kind, a.id) IN (
+               SELECT t.kind, t.id FROM ledger_tombstones t WHERE t.tenant = :tenant AND t.source = :source AND t.seq > :since))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class DayHorizon:
         self._done = (cut, version)
 
     def _version(self) -> int:
-        row = self._sql.execute("SELECT max(seq) FROM ledger_rows WHERE tenant = :tenant AND source = :source", self._rows).fetchone()
+        row = self._sql.execute("SELECT max(seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._rows).fetchone()
         return row[0] or 0
 
     def _touched(self, since: int, cut: int | None) -> bool:
@@ -104,6 +106,7 @@ class DayHorizon:
             sql.execute("DELETE FROM mirror_days")
             if cut is not None:
                 self._age(sql, cut)
+        self._mirror.look_again()
 
     def _age(self, sql: sqlite3.Connection, cut: int) -> None:
         limits = {**self._rows, "cut": cut}

@@ -30,28 +30,36 @@ CREATE TABLE IF NOT EXISTS mirror_days(id TEXT PRIMARY KEY, hash BLOB NOT NULL, 
 CREATE TABLE IF NOT EXISTS mirror_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
-TRUTH = """
-SELECT kind, id, hash, body FROM ledger_rows t WHERE t.tenant = :tenant AND t.source = :source AND t.code IS NULL
-  AND NOT EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = t.kind AND a.id = t.id)
-UNION ALL SELECT 'day', id, hash, body FROM mirror_days
-"""
-"""Everything the relay should have: the archive without what is older than the relay keeps, and the days left of that."""
+OURS = "t.tenant = :tenant AND t.source = :source AND t.lease = (SELECT lease FROM ledger_heads h WHERE h.tenant = :tenant AND h.source = :source)"
+IN_MIRROR = "EXISTS (SELECT 1 FROM mirror_rows m WHERE m.kind = {kind} AND m.id = t.id AND m.hash = t.hash)"
+SET_ASIDE = "EXISTS (SELECT 1 FROM mirror_stubs s WHERE s.kind = {kind} AND s.id = t.id AND s.hash = t.hash AND s.held)"
 
 TO_PUT = f"""
-SELECT kind, id, hash, body FROM ({TRUTH}) t
-WHERE NOT EXISTS (SELECT 1 FROM mirror_rows m WHERE m.kind = t.kind AND m.id = t.id AND m.hash = t.hash)
-  AND NOT EXISTS (SELECT 1 FROM mirror_stubs s WHERE s.kind = t.kind AND s.id = t.id AND s.hash = t.hash AND s.held)
-LIMIT :most
+SELECT t.kind, t.id, t.hash, t.body, t.seq, t.rowid FROM ledger_rows t
+WHERE {OURS} AND t.seq >= :seq AND (t.seq, t.rowid) >= (:seq, :row) AND t.code IS NULL
+  AND NOT {IN_MIRROR.format(kind="t.kind")} AND NOT {SET_ASIDE.format(kind="t.kind")}
+  AND NOT EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = t.kind AND a.id = t.id)
+ORDER BY t.seq, t.rowid LIMIT :most
+"""
+"""What the archive has and the relay has not, from a place on: rows before it were found in order before."""
+
+DAYS_TO_PUT = f"""
+SELECT 'day', t.id, t.hash, t.body FROM mirror_days t
+WHERE NOT {IN_MIRROR.format(kind="'day'")} AND NOT {SET_ASIDE.format(kind="'day'")} LIMIT :most
 """
 
-TO_DELETE = """
-SELECT m.kind, m.id, m.hash FROM mirror_rows m
-WHERE NOT EXISTS (SELECT 1 FROM mirror_days d WHERE m.kind = 'day' AND d.id = m.id)
-  AND (NOT EXISTS (SELECT 1 FROM ledger_rows t WHERE t.tenant = :tenant AND t.source = :source AND t.kind = m.kind AND t.id = m.id AND t.code IS NULL)
-       OR EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = m.kind AND a.id = m.id))
-LIMIT :most
-"""
+IN_TRUTH = """(EXISTS (SELECT 1 FROM mirror_days d WHERE m.kind = 'day' AND d.id = m.id)
+  OR EXISTS (SELECT 1 FROM ledger_rows t WHERE t.tenant = :tenant AND t.source = :source AND t.kind = m.kind AND t.id = m.id AND t.code IS NULL
+             AND NOT EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = m.kind AND a.id = m.id)))"""
+TO_DELETE = f"SELECT m.kind, m.id, m.hash FROM mirror_rows m WHERE NOT {IN_TRUTH} LIMIT :most"
 """A record that is set aside as too large stays in the truth, so what the relay has of it is left alone."""
+
+FORGET_STUBS = f"DELETE FROM mirror_stubs AS m WHERE NOT {IN_TRUTH}"
+
+DELETED_SINCE = f"""
+SELECT m.kind, m.id, m.hash FROM mirror_rows m
+WHERE (m.kind, m.id) IN (SELECT t.kind, t.id FROM ledger_tombstones t WHERE {OURS} AND t.seq > :seq) AND NOT {IN_TRUTH} LIMIT :most
+"""
 
 
 class Database(Protocol):
@@ -85,12 +93,22 @@ class Mirror:
     def __init__(self, database: Database, *, tenant: str, source: str) -> None:
         self._database = database
         self._truth = {"tenant": tenant, "source": source}
+        self.look_again()
         self.prepare()
+
+    def look_again(self) -> None:
+        """Compare everything at the next difference, not only what changed since the last one."""
+        self._place = (0, 0)
+        """Rows before this (seq, rowid) were found equal; later changes always come behind it."""
+        self._heard_of: int | None = None
+        """Deletions up to this seq are dealt with; None: compare all."""
+        self._days_differ = True
 
     def prepare(self) -> None:
         """Make the tables where they are missing: in a new archive, or in one that was swapped under us."""
         if self._sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'mirror_notes'").fetchone():
             return
+        self.look_again()
         with self._database.transaction() as sql:
             for statement in SCHEMA.split(";"):
                 sql.execute(statement)
@@ -109,12 +127,31 @@ class Mirror:
 
     def difference(self, most: int) -> list[Change]:
         """Up to *most* changes that make the relay's copy the truth; deletions come last. Fewer means that is all."""
-        limits = {**self._truth, "most": most}
-        found = [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body in self._sql.execute(TO_PUT, limits)]
-        if len(found) < most:
-            limits["most"] = most - len(found)
-            found += [Change(Ref(kind, id), as_hash(hash), None) for kind, id, hash in self._sql.execute(TO_DELETE, limits)]
-        return found
+        found = self._to_put(most)
+        if len(found) < most and self._days_differ:
+            days = self._sql.execute(DAYS_TO_PUT, {"most": most - len(found)}).fetchall()
+            found += [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body in days]
+            self._days_differ = bool(days)
+        return found + self._to_delete(most - len(found)) if len(found) < most else found
+
+    def _to_put(self, most: int) -> list[Change]:
+        last = self._sql.execute("SELECT max(seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()[0] or 0
+        if last < self._place[0]:
+            self.look_again()  # the archive went back in time
+        seq, row = self._place
+        rows = self._sql.execute(TO_PUT, {**self._truth, "seq": seq, "row": row, "most": most}).fetchall()
+        # Whatever was passed over is equal, and a change to it would get a later number.
+        self._place = (rows[0][4], rows[0][5]) if rows else (max(seq, last), row if last <= seq else 0)
+        return [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body, _, _ in rows]
+
+    def _to_delete(self, most: int) -> list[Change]:
+        seq, purged = self._sql.execute("SELECT max(seq), max(purged_seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()
+        known = self._heard_of if self._heard_of is not None and (purged or 0) <= self._heard_of else None
+        query = TO_DELETE if known is None else DELETED_SINCE
+        rows = self._sql.execute(query, {**self._truth, "seq": known or 0, "most": most}).fetchall()
+        if not rows:
+            self._heard_of = seq or 0
+        return [Change(Ref(kind, id), as_hash(hash), None) for kind, id, hash in rows]
 
     def acknowledged(self, refs: Sequence[Ref]) -> dict[Ref, int]:
         """The hashes that the relay has of those *refs*."""
@@ -148,7 +185,7 @@ class Mirror:
             )
             sql.execute("UPDATE mirror_place SET seq = ?, digest = ?, committed = ?", (seq, after, committed))
             _drop_flights(sql)
-            sql.execute("DELETE FROM mirror_stubs WHERE (kind, id) NOT IN (SELECT kind, id FROM ledger_rows UNION ALL SELECT 'day', id FROM mirror_days)")
+            sql.execute(FORGET_STUBS, self._truth)
             return True
 
     def set_committed(self, committed: bool) -> None:
@@ -168,6 +205,7 @@ class Mirror:
             sql.execute("DELETE FROM mirror_rows")
             sql.execute("DELETE FROM mirror_stubs WHERE NOT held")
             sql.execute("INSERT OR REPLACE INTO mirror_place VALUES(1, ?, 0, ?, 0)", (lease, to_hex(EMPTY_DIGEST)))
+        self.look_again()
 
     def set_aside(self, change: Change, code: str) -> None:
         """Do not send this state of this record again, and say why."""

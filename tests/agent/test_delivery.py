@@ -239,6 +239,39 @@ def test_a_number_that_may_have_been_used_is_burnt_even_if_nothing_changed(lapto
     laptop.check()
 
 
+def test_a_change_taken_back_while_its_first_push_was_unanswered_is_not_forgotten(laptop: Laptop) -> None:
+    laptop.write("a", body='{"n":1}')
+    laptop.settle()
+    laptop.write("a", body='{"n":2}')
+    crash_before_answer(laptop)
+    laptop.write("a", body='{"n":1}')
+    assert laptop.mirror.difference(9) == []
+    laptop.settle()
+    laptop.check()
+
+
+def test_a_deletion_older_than_what_is_kept_of_it_still_travels(laptop: Laptop) -> None:
+    laptop.write("a", "b")
+    laptop.settle()
+    laptop.delete("a")
+    laptop.write("c")
+    assert laptop.archive.store.sweep(LOCAL, "me", now=NOW + 10**9) == 1
+    laptop.settle()
+    laptop.check()
+
+
+def test_an_archive_that_went_back_in_time_is_compared_anew(laptop: Laptop) -> None:
+    for n in range(5):
+        laptop.write(f"s{n}")
+    laptop.settle()
+    with laptop.archive.store.transaction() as sql:
+        sql.execute("UPDATE ledger_heads SET seq = 1")
+        sql.execute("UPDATE ledger_rows SET seq = 1")
+    laptop.write("s0", body='{"n":7}')
+    laptop.settle()
+    laptop.check()
+
+
 @pytest.mark.parametrize("crashes", [2, 4, 5, 9])
 def test_several_crashes_in_a_row_end_well(laptop: Laptop, crashes: int) -> None:
     laptop.write("a")

@@ -144,6 +144,8 @@ class World:
         while not self.delivery.push_once(self.now, ask=True).agreed:
             self.mono += self.delivery.wait_s
             assert len(self.sent) - exchanges < 20, "too many messages to converge"
+        self.delivery.mirror.look_again()
+        assert self.delivery.mirror.difference(1) == []
         most = 3 + -(-len(self.truth()) // 90) + 1
         assert len(self.sent) - exchanges <= most
         assert self.shown() == self.truth()
