@@ -100,10 +100,9 @@ class TrackerReader:
         with archive.step(self.name) as step:
             verdict = tracker_known.recognise(step.sql, archive.source, path, scan, understood.starts())
             known = tracker_known.rows_of(step.sql, verdict.tracker)
-            emptied = bool(known) and not understood.sessions and not verdict.complete
-            changed = 0 if emptied else _take_over(step, verdict, known, understood, now)
+            changed = 0 if verdict.parted else _take_over(step, verdict, known, understood, now)
             tracker_known.keep_file(step.sql, verdict, path, scan.evidence.pages, understood.skipped)
-        self._detail = f"{self.path.name} holds no sessions any more; {STAYS}" if emptied else ""
+        self._detail = f"{self.path.name} holds no sessions any more; {STAYS}" if verdict.parted else ""
         return changed
 
     def _age(self, archive: Archive, now: int) -> int:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from local_agent.readers.tracker_file import Scan
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS tracker_files(tracker TEXT PRIMARY KEY, path TEXT NOT NULL, nth INTEGER NOT NULL, pages INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS tracker_files(tracker TEXT PRIMARY KEY, path TEXT NOT NULL, nth INTEGER NOT NULL, pages INTEGER NOT NULL, parted INTEGER NOT NULL DEFAULT 0,
   skipped TEXT NOT NULL DEFAULT '{}') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tracker_rows(tracker TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, start INTEGER NOT NULL,
   shown_until INTEGER, facts TEXT NOT NULL, PRIMARY KEY(tracker, kind, id)) WITHOUT ROWID;
@@ -37,11 +37,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which tracker a scan is of, and whether what it lacks was deleted."""
+    """Which tracker a scan is of, and whether what it lacks was deleted.
+
+    *parted*: what lies there now is an empty database in the tracker's place; what is known of the tracker stays, and what
+    comes next belongs to another one unless it shares rows.
+    """
 
     tracker: str
     nth: int
     complete: bool
+    parted: bool = False
 
 
 def prepare(database: sqlite3.Connection) -> None:
@@ -56,19 +61,22 @@ def identity(source: str, path: str, nth: int = 0) -> str:
 
 def recognise(database: sqlite3.Connection, source: str, path: str, scan: Scan, rows: Iterable[tuple[str, int]]) -> Verdict:
     """Decide of which tracker *scan* is; *rows* are the (id, start) of its sessions."""
-    trackers = database.execute("SELECT tracker, nth, pages FROM tracker_files WHERE path = ? ORDER BY nth DESC", (path,)).fetchall()
+    trackers = database.execute("SELECT tracker, nth, pages, parted FROM tracker_files WHERE path = ? ORDER BY nth DESC", (path,)).fetchall()
     if not trackers:
         return Verdict(identity(source, path), 0, complete=False)
-    newest, nth, pages = trackers[0]
-    found = set(rows)
+    newest, nth, pages, parted = trackers[0]
+    unbroken, found = scan.unbroken and not parted, set(rows)
+    if not _any_session(database, newest):
+        return Verdict(newest, nth, complete=True)
     if not found:
         # An emptied table keeps its pages; an empty database put in its place has few, and deletes nothing.
-        return Verdict(newest, nth, complete=scan.unbroken and scan.evidence.pages >= pages)
-    shared = {tracker: _shared(database, tracker, found) for tracker, _, _ in trackers}
+        emptied = unbroken and scan.evidence.pages >= pages
+        return Verdict(newest, nth, complete=emptied, parted=not emptied)
+    shared = {row[0]: _shared(database, row[0], found) for row in trackers}
     best = max(trackers, key=lambda row: shared[row[0]])
     if shared[best[0]]:
         return Verdict(best[0], best[1], complete=True)
-    if scan.unbroken or not _any_session(database, newest):
+    if unbroken:
         return Verdict(newest, nth, complete=True)
     return Verdict(identity(source, path, nth + 1), nth + 1, complete=False)
 
@@ -100,8 +108,8 @@ def drop(database: sqlite3.Connection, tracker: str, row: Known) -> None:
 
 def keep_file(database: sqlite3.Connection, verdict: Verdict, path: str, pages: int, skipped: Mapping[str, int]) -> None:
     database.execute(
-        "INSERT OR REPLACE INTO tracker_files(tracker, path, nth, pages, skipped) VALUES (?, ?, ?, ?, ?)",
-        (verdict.tracker, path, verdict.nth, pages, json.dumps(skipped)),
+        "INSERT OR REPLACE INTO tracker_files(tracker, path, nth, pages, parted, skipped) VALUES (?, ?, ?, ?, ?, ?)",
+        (verdict.tracker, path, verdict.nth, pages, verdict.parted, json.dumps(skipped)),
     )
 
 

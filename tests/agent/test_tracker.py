@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -139,6 +140,30 @@ def test_an_empty_database_in_its_place_deletes_nothing(archive, path, tmp_path,
     report = reader.poll(archive, NOW)
     assert len(shown(archive)) == 200
     assert report.changed == 0 and "stays" in report.detail
+
+
+@pytest.mark.parametrize("how", [put_empty, write_empty_over])
+def test_what_an_empty_database_in_its_place_is_filled_with_deletes_nothing_either(archive, path, tmp_path, how):
+    tracker = Tracker(path, mode="DELETE")
+    for serial in range(200):
+        tracker.write(**a_row(serial))
+    tracker.close()
+    reader = reader_of(path)
+    reader.poll(archive, NOW)
+    how(path, tmp_path / "aside.db")
+    reader.poll(archive, NOW)
+    again = sqlite3.connect(path, isolation_level=None)
+    again.execute("INSERT INTO five_hour_blocks(id, start_time) VALUES ('b', '2026-11-18T10:00:00Z')")
+    reader.poll(archive, NOW)
+    assert len(bodies(archive)) == 200
+    again.execute("INSERT INTO real_sessions(id, start_time) VALUES ('session_1', '2026-11-20T10:00:00Z')")
+    reader.poll(archive, NOW)
+    assert len(bodies(archive)) == 201
+    again.execute("INSERT INTO real_sessions(id, start_time) VALUES ('session_2', '2026-11-20T11:00:00Z')")
+    again.execute("DELETE FROM real_sessions WHERE id = 'session_1'")
+    reader_of(path).poll(archive, NOW)
+    assert len(bodies(archive)) == 202, "nothing is shared with what was seen, so nothing was surely deleted"
+    again.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be looked at" * 40, b"SQLite format 3\0" + b"\xff" * 4000])
