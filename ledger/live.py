@@ -270,6 +270,9 @@ class Live:
         except LedgerError as error:
             self.errors += 1
             self.offer(viewer, Frame({"type": "error", "detail": str(error)}))
+        except Exception as error:  # our fault, and no reason to close the channel
+            self.errors += 1
+            log.error("a message could not be answered", exc_info=error)
 
     async def _answer(self, viewer: Viewer, message: Message, now: int) -> None:
         match message.get("type"):
@@ -336,9 +339,9 @@ class Live:
             log.warning("the feed could not be read, trying again: %s", error)
             self._due[tenant] = self._loop.call_later(_AGAIN_S, lambda: self._begin(self._tell(tenant)))
             return
-        except Exception:
+        except Exception as error:
             self.errors += 1
-            log.exception("the feed failed")
+            log.error("the feed failed", exc_info=error)
         del self._due[tenant]
         if self.version(tenant) != version:
             self._schedule(tenant)

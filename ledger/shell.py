@@ -112,7 +112,7 @@ class Shell:
         except Exception as error:
             answer = _answer_to(error, asked)
         if answer is not None:
-            await self._send(send, answer, asked.method)
+            await self._send(send, answer, asked)
         if self._logger:
             self._logger(asked, answer.status if answer else 200, len(answer.body) if answer else 0, time.perf_counter() - began)
 
@@ -155,13 +155,15 @@ class Shell:
             landed.set()
             self._flying.pop(key, None)
 
-    async def _send(self, send: Any, answer: Answer, method: str) -> None:
+    async def _send(self, send: Any, answer: Answer, asked: Asked) -> None:
         headers, names = list(answer.headers), {name for name, _ in answer.headers}
         headers += [pair for pair in self._always if pair[0] not in names]
+        if "headers" in asked.note:
+            headers += [pair for pair in _noted(asked) if pair[0] not in names]
         if b"content-length" not in names and answer.status not in (204, 304):
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
+        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else answer.body})
 
     # Live viewers.
 
@@ -170,15 +172,22 @@ class Shell:
 
     async def _socket(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        asked = _asked(scope)
+        asked, began = _asked(scope), time.perf_counter()
+        status = await self._watched(asked, scope, receive, send)
+        if self._logger:
+            self._logger(asked, status, 0, time.perf_counter() - began)
+
+    async def _watched(self, asked: Asked, scope: Any, receive: Any, send: Any) -> int:
+        """Serve a viewer to its end; 101, or the status it was refused with."""
         try:
             if asked.path not in self._sockets:
                 raise Problem(404, "malformed", "there is no live channel here")
             admission = await self._let_in(asked)
             viewer = self.live.join(admission, send, is_sse=False, abort=scope.get("abort", _nothing))
         except Exception as error:
-            await self._refuse(send, _answer_to(error, asked))
-            return
+            refusal = _answer_to(error, asked)
+            await self._refuse(send, refusal)
+            return refusal.status
         try:
             await send({"type": "websocket.accept"})
             await self.live.greet(viewer)
@@ -187,8 +196,12 @@ class Shell:
                 await asyncio.wait_for(send({"type": "websocket.close", "code": 1001}), 1)
         except LedgerError as error:
             log.warning("a viewer could not be greeted: %s", error)
+        except Exception as error:  # it left while we spoke, or we are at fault: the others go on
+            if not viewer.gone.is_set():
+                log.error("a viewer was lost", exc_info=error)
         finally:
             self.live.leave(viewer)
+        return 101
 
     async def _listen(self, viewer: Viewer, receive: Any) -> None:
         gone = asyncio.ensure_future(viewer.gone.wait())
@@ -218,7 +231,7 @@ class Shell:
         viewer = self.live.join(admission, send, is_sse=True, abort=scope.get("abort", _nothing))
         try:
             given: Headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
-            given += [(name.encode(), value.encode("latin-1")) for name, value in asked.note.get("headers", {}).items()]
+            given += _noted(asked)
             names = {name for name, _ in given}
             await send({"type": "http.response.start", "status": 200, "headers": given + [pair for pair in self._always if pair[0] not in names]})
             await self.live.greet(viewer)
@@ -236,6 +249,11 @@ class Shell:
             self.live.leave(viewer)
             with contextlib.suppress(Exception):  # ending a stream that is gone already
                 await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+
+
+def _noted(asked: Asked) -> Headers:
+    """Headers that whoever let the caller in wants it to have."""
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in asked.note.get("headers", {}).items()]
 
 
 async def _left(receive: Any) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from ledger.reads import Access
-
 from ledger.errors import Problem
+from ledger.reads import Access
 from relay.keys import TOUCH_MS, Found, KeyRing
 from relay.limits import Limits
 
@@ -54,8 +53,7 @@ class Door:
         found = self._recall(token, now) or self._open(token, address, now)
         if found.access.scope not in scopes:
             raise Problem(403, "scope", f"a {found.access.scope} key does not open this: use a {scopes[0]} key")
-        quota = self._limits.key.take(found.key_id or SHARED, now)
-        return Entered(found.access, found.key_id, found.expires, found.until, quota)
+        return self._counted(found, now)
 
     def known(self, headers: Mapping[str, str], address: str) -> Entered | None:
         """The same without ever asking the store: None where the store would have to be asked. Raises Problem 429."""
@@ -64,6 +62,11 @@ class Door:
         if found is None or found.access.scope not in ("read", "admin"):
             return None
         self._limits.address.take(address, now)
+        return self._counted(found, now)
+
+    def _counted(self, found: Entered, now: int) -> Entered:
+        """One request more of this key and of its tenant. Raises Problem 429."""
+        self._limits.tenant.take(found.access.tenant, now)
         return Entered(found.access, found.key_id, found.expires, found.until, self._limits.key.take(found.key_id or SHARED, now))
 
     def posts(self, headers: Mapping[str, str], address: str) -> str:

@@ -1,4 +1,4 @@
-"""How much one caller may ask: a bucket of tokens per address and per key.
+"""How much one caller may ask: a bucket of tokens per address, per key and per tenant.
 
 A bucket fills at a steady rate up to its size; an empty one is answered 429 with the seconds to wait.
 Memory is bounded: when there are too many buckets, those that are full again are forgotten, then the oldest.
@@ -6,7 +6,7 @@ Memory is bounded: when there are too many buckets, those that are full again ar
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from ledger.errors import Problem
@@ -70,12 +70,13 @@ class Limits:
     address: Buckets
     key: Buckets
     refused: Buckets
+    tenant: Buckets = field(default_factory=lambda: Buckets(Rate(600, 200)))
 
     @classmethod
     def usual(cls, per_second: float = 200) -> Limits:
-        """*per_second* requests of one address for ever; a key has a fifth of that."""
+        """*per_second* requests of one address, or of one tenant, for ever; a key has a fifth of that."""
         key = max(1.0, per_second / 5)
-        return cls(Buckets(Rate(per_second * 3, per_second)), Buckets(Rate(key * 6, key)), Buckets(Rate(60, 1)))
+        return cls(Buckets(Rate(per_second * 3, per_second)), Buckets(Rate(key * 6, key)), Buckets(Rate(60, 1)), Buckets(Rate(per_second * 3, per_second)))
 
 
 def address_of(peer: str | None) -> str:

@@ -75,7 +75,8 @@ class AccessLog:
 
     def __call__(self, asked: Asked, status: int, size: int, seconds: float) -> None:
         self.answers[status] = self.answers.get(status, 0) + 1
-        self.seconds += seconds
+        if status != 101 and not asked.path.endswith("/v1/live"):
+            self.seconds += seconds  # a channel that stays open is not an answer that takes long
         if len(self._lines) < _MOST_WAITING:
             self._lines.append((time.time(), asked, status, size, seconds))
 

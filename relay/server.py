@@ -35,7 +35,7 @@ def shell_of(relay: Relay) -> Shell:
         entered = relay.door.known(asked.headers, address_of(asked.client))
         if entered is None:
             return None
-        asked.note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared")
+        asked.note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared", headers=entered.quota)
         return entered.access.tenant
 
     reads = [mount for mount in MOUNTS if not mount.startswith("/.")]

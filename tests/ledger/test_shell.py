@@ -337,3 +337,56 @@ def test_viewers_are_sent_away_in_good_order_when_the_server_stops() -> None:
             told(viewer)
         with pytest.raises(ConnectionClosed):
             viewer.recv(timeout=PATIENCE)
+
+
+def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.shell.HEAD_S", 0.2)
+    with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(100) == b""
+
+
+def test_a_body_that_drips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.bridge.BODY_MS", 200)
+    with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
+        line.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab")
+        assert b" 408 " in line.recv(1000)
+
+
+def test_a_viewer_stuck_for_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.live.STUCK_S", 0.0)
+    with opened() as house, socket.create_connection(("127.0.0.1", house.port)) as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.sendall(b"GET /v1/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: house.live.count == 1, "the viewer being let in")
+
+        def flooded() -> bool:
+            house.live.broadcast("alice", {"type": "note", "padding": "x" * 200_000})
+            return house.live.count == 0
+
+        until(flooded, "the stuck viewer being closed")
+
+
+def test_a_fault_of_ours_does_not_close_the_channel(house: House) -> None:
+    with house.watch() as viewer:
+        subscribed(viewer)
+        whole, house.live._feed = house.live._feed, lambda *ask: {}["missing"]
+        viewer.send('{"type":"subscribe"}')
+        viewer.send('{"type":"ping"}')
+        assert told(viewer)["type"] == "pong"
+        house.live._feed = whole
+        viewer.send('{"type":"subscribe"}')
+        assert told(viewer)["type"] == "feed"
+
+
+def test_who_is_silent_is_asked_and_stays(house: House) -> None:
+    with house.watch() as viewer:
+        told(viewer)
+        assert house.live._loop is not None
+        next(iter(house.live._viewers["alice"])).heard -= 60_000
+        asyncio.run_coroutine_threadsafe(house.live.tick(), house.live._loop).result(PATIENCE)
+        assert told(viewer)["type"] == "ping"
+        viewer.send('{"type":"pong"}')
+        viewer.send('{"type":"ping"}')
+        assert told(viewer)["type"] == "pong"

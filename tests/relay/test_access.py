@@ -232,3 +232,11 @@ def test_foreign_and_absent_are_the_same_answer(house):
     stranger = house.key(tenant="charlie")
     foreign, absent = (house.ask(f"/sessions/~laptop:{id}", stranger) for id in ("here", "gone"))
     assert (foreign.status_code, foreign.data) == (absent.status_code, absent.data) == (404, absent.data)
+
+
+def test_many_keys_do_not_give_a_tenant_more_than_its_share():
+    house = RelayHouse(RELAY_RATE="10")
+    keys = [house.key() for _ in range(31)]
+    house.relay.limits.address.rate = house.relay.limits.address.rate.__class__(1e9, 1e9)
+    assert [house.ask("/status", key).status_code for key in keys].count(429) == 1
+    assert house.ask("/status", house.key(tenant="bob")).status_code == 200
