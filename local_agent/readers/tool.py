@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -85,6 +85,7 @@ class ToolReader:
         self.watched = False
         self._hints: set[str] = set()
         self._listed_at = 0
+        self._said = Report()
 
     def watch_paths(self) -> list[Path]:
         """Every folder in which a file may appear or grow, as of the last listing."""
@@ -102,7 +103,7 @@ class ToolReader:
         if not any(os.path.lexists(folder) for folder in self._tool.folders()):
             return self._report(0, ABSENT if not self._files else UNREADABLE)
         if self.watched and not self._hints and 0 <= now_ms - self._listed_at < LISTED_EVERY_MS:
-            return self._report(0)
+            return self._said
         self._hints, self._listed_at = set(), now_ms
         changed, looked = 0, []
         for path, rank in self._tool.files():
@@ -113,7 +114,8 @@ class ToolReader:
         changed += self._take(archive, looked)
         if changed:
             self._sessions = Answers(archive.store.connection(), self.name).count()
-        return self._report(changed)
+        self._said = self._report(0)
+        return replace(self._said, changed=changed)
 
     def _known(self, archive: Archive) -> dict[str, File]:
         with archive.step(self.name) as step:
