@@ -56,7 +56,7 @@ class Relay:
         self.limits = Limits.usual(s.rate)
         self.ring = KeyRing(s.secrets, self.store, s.revoked, clock)
         self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock)
-        self.views = Views(self.store, PriceBook.load(), clock)
+        self.views = Views(self.store, PriceBook.load(), clock, shelf=self.store)
         self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed, terms=Terms(s.beat_s, keep_days=s.retention_days))
         self.posts = Posts(self.store, clock, self.changed)
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)

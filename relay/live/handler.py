@@ -11,6 +11,7 @@ from ledger.asked import now_ms
 from ledger.errors import Problem
 from ledger.prices import PriceBook
 from ledger.stores import open_store
+from ledger.stores.dynamo_http import HttpClient
 from ledger.view import Views
 from relay.keys import KeyRing
 from relay.live.connections import Connections
@@ -21,8 +22,9 @@ from relay.live.tickets import Tickets
 from relay.settings import read
 
 settings = read()
-store = open_store(settings.store)
-views = Views(store, PriceBook.load(), now_ms)
+assert settings.account  # this is Lambda
+store = open_store(settings.store, client=HttpClient(settings.account))
+views = Views(store, PriceBook.load(), now_ms, shelf=store)
 ring = KeyRing((), store, settings.revoked, now_ms)
 
 
@@ -38,7 +40,7 @@ def still(key_id: str) -> bool:
     return True
 
 
-post, connections = Gateway(settings.gateway), Connections(store, now_ms)
+post, connections = Gateway(settings.gateway, settings.account), Connections(store, now_ms)
 sockets = Sockets(connections, Tickets(store, now_ms), feed, post, still, now_ms)
 fanout = FanOut(connections, feed, post, still, store, now_ms)
 
