@@ -12,6 +12,7 @@ import serverless_wsgi
 
 from ledger.asked import now_ms
 from ledger.stores import open_store
+from ledger.stores.dynamo_http import HttpClient
 from relay.app import Relay, create_app
 from relay.live.connections import Connections
 from relay.live.fanout import FanOut
@@ -20,9 +21,10 @@ from relay.settings import read
 from relay.vault import opened
 
 settings = opened(read())
-store = open_store(settings.store, keep_days=settings.retention_days)
+assert settings.account  # this is Lambda
+store = open_store(settings.store, keep_days=settings.retention_days, client=HttpClient(settings.account))
 relay = Relay(settings, store)
-fanout = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway), relay.door.still, store, now_ms)
+fanout = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway, settings.account), relay.door.still, store, now_ms)
 relay.on_change, relay.push.apart = fanout.changed, fanout.apart_s
 app = create_app(relay)
 log = logging.getLogger("relay")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ledger.aws import Account
 from ledger.errors import Misconfigured
 from ledger.keytext import KEY_ID
 
@@ -29,7 +30,8 @@ AGENT_PAGES = ("http://localhost:3001", "http://127.0.0.1:3001")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this relay runs. *retention_days* None keeps for ever; *shared* are the earlier system's keys, none: that door is off.
-    *live_url* is the live channel's own address, *gateway* where messages to its connections go; both only on API Gateway."""
+    *live_url* is the live channel's own address, *gateway* where messages to its connections go; both only on API Gateway.
+    *account* is who a function is to AWS."""
 
     store: str
     secrets: tuple[bytes, ...]
@@ -48,6 +50,7 @@ class Settings:
     log_format: str = "text"
     live_url: str = ""
     gateway: str = ""
+    account: Account | None = None
 
     def __repr__(self) -> str:
         return f"Settings(url={self.url!r}, store={self.store.split(':')[0]!r})"
@@ -86,7 +89,14 @@ def read(
         log_format=log_format,
         live_url=given.get("RELAY_LIVE_URL", ""),
         gateway=given.get("RELAY_GATEWAY", ""),
+        account=_account(given) if on_lambda else None,
     )
+
+
+def _account(given: Mapping[str, str]) -> Account:
+    """What Lambda tells every function of itself."""
+    return Account(given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION", ""), given.get("AWS_ACCESS_KEY_ID", ""),
+                   given.get("AWS_SECRET_ACCESS_KEY", ""), given.get("AWS_SESSION_TOKEN", ""), given.get("AWS_ENDPOINT_URL", ""))
 
 
 def _list(text: str | None) -> list[str]:

@@ -13,10 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
 from ledger.errors import Busy, Conflict, Full, LedgerError, Unusable
 from ledger.record import Ref
 from ledger.store import TOMBSTONE_MS, Head, Row, Tombstone
@@ -48,14 +44,18 @@ TABLE: Mapping[str, Any] = {
 
 
 def connect(**options: Any) -> Any:
-    """A client that gives up within seconds: the agent behind us waits and tries again for ever."""
+    """boto3's client, which finds the credentials of whoever runs a command; it gives up within seconds, since agents try again for ever."""
+    import boto3
+    from botocore.config import Config
+
     return boto3.client("dynamodb", config=Config(
         parameter_validation=False, tcp_keepalive=True, connect_timeout=1, read_timeout=2,
         retries={"total_max_attempts": TRIES, "mode": "standard"}), **options)
 
 
 class DynamoStore(DynamoShelf):
-    """Store and Shelf on the table *table*. *keep_days*: the horizon of sessions, None to keep them for ever."""
+    """Store and Shelf on the table *table*, through boto3's client or one that is like it (dynamo_http.py).
+    *keep_days*: the horizon of sessions, None to keep them for ever."""
 
     durable = True
 
@@ -250,11 +250,13 @@ class DynamoStore(DynamoShelf):
         for attempt in range(1, TRIES + 1):
             try:
                 return getattr(self._client, operation)(**arguments)
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:
                 meaning = meaning_of(error, self._table.name)
+                if meaning is None:
+                    raise
                 # The client has tried everything else again already; a lost race of transactions it leaves to us.
-                ours = isinstance(error, ClientError) and error.response["Error"]["Code"].startswith("Transaction")
-            if not (ours and isinstance(meaning, Busy)) or attempt == TRIES:
+                ours = isinstance(meaning, Busy) and _code(error).startswith("Transaction")
+            if not ours or attempt == TRIES:
                 raise meaning
             self._wait(attempt)
         raise AssertionError("unreachable")
@@ -263,15 +265,14 @@ class DynamoStore(DynamoShelf):
         self._sleep(min(0.05 * 2**attempt, 0.5) * (0.5 + self._roll() / 2))
 
 
-def meaning_of(error: ClientError | BotoCoreError, table: str) -> LedgerError:
-    """What a caller can do about an error of the API; never the API's own text."""
-    if isinstance(error, NoCredentialsError):
-        return Unusable("there are no AWS credentials: run aws configure, or give the process a role")
-    if isinstance(error, BotoCoreError):
-        return Busy(f"the table does not answer ({type(error).__name__}): the same again in a few seconds", retry_after=5)
+def meaning_of(error: Exception, table: str) -> LedgerError | None:
+    """What a caller can do about an error of either client; never the service's own text. None for what is no such error."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return _silence(error)
     # A cancelled transaction gives a reason for each of its items.
-    reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}
-    codes = {error.response["Error"]["Code"], *reasons} - {"None", "TransactionCanceledException"}
+    reasons = {reason.get("Code", "None") for reason in response.get("CancellationReasons", [])}
+    codes = {_code(error), *reasons} - {"None", "TransactionCanceledException"}
     if codes & _NO:
         return Conflict("the state moved on since it was read: read it again")
     if codes & (_RACE | _WAIT) or not codes:
@@ -281,3 +282,18 @@ def meaning_of(error: ClientError | BotoCoreError, table: str) -> LedgerError:
     if "ResourceNotFoundException" in codes:
         return Unusable(f"there is no table {table} in this account and region: deploy first, or name another")
     return Unusable(f"table {table}: {', '.join(sorted(codes))}: look at the credentials and the role's policy")
+
+
+def _silence(error: Exception) -> LedgerError | None:
+    # By name: a function must not load botocore only to ask whether an error is one of its own.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "NoCredentialsError" in kinds:
+        return Unusable("there are no AWS credentials: run aws configure, or give the process a role")
+    if kinds & {"BotoCoreError", "NoAnswer"}:
+        return Busy(f"the table does not answer ({error if 'NoAnswer' in kinds else type(error).__name__}): the same again in a few seconds", retry_after=5)
+    return None
+
+
+def _code(error: Exception) -> str:
+    response: Mapping[str, Any] = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))

@@ -66,6 +66,20 @@ def emulated(folder: Path) -> Iterator[Any]:
     store.close()
 
 
+@contextmanager
+def emulated_http(folder: Path) -> Iterator[Any]:
+    """The same engine, reached as a function reaches it: without boto3."""
+    from ledger.aws import Account
+    from ledger.stores.dynamo_http import HttpClient
+    from ledger.stores.dynamodb import DynamoStore
+
+    with emulated(folder) as made:
+        client = HttpClient(Account("us-east-1", "test", "test", endpoint=os.environ[ENGINE]))
+        store = DynamoStore(made._table.name, client=client)
+        yield store
+        store.close()
+
+
 ENGINE = "TEST_DYNAMODB"
 """The address of a running DynamoDB engine, if there is one."""
 @lru_cache(maxsize=1)
@@ -100,4 +114,4 @@ def empty(store: Any) -> None:
 
 STORES: dict[str, Callable[[Path], Any]] = {"memory": memory, "sqlite": sqlite, "dynamodb": dynamodb, "postgres": postgres}
 if ENGINE in os.environ:
-    STORES["emulated"] = emulated
+    STORES |= {"emulated": emulated, "emulated-http": emulated_http}

@@ -1,17 +1,17 @@
 """Secrets that stand in SSM: read when something starts, never shown, and clearly missed."""
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
+from ledger.aws import Account, Line, NoAnswer
 from ledger.errors import Busy, Misconfigured
-from relay.live.gateway import revealed
 from relay.settings import Settings, read
 from relay.vault import opened
 
@@ -57,18 +57,30 @@ def test_a_secret_that_can_be_guessed_is_refused_and_not_repeated(ssm: Any) -> N
     assert "hunter2" not in str(refusal.value)
 
 
-class Refusing:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+def test_the_function_reads_the_same_parameter_without_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
 
-    def get_parameter(self, **_: Any) -> Any:
-        raise self.error
+    def post(self: Any, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        asked.append((headers["x-amz-target"], json.loads(body)))
+        return 200, json.dumps({"Parameter": {"Name": NAME, "Value": NEW}}).encode()
+
+    monkeypatch.setattr(Line, "post", post)
+    assert opened(settings(f"ssm:{NAME}", account=Account("eu-central-1", "k", "s"))).secrets == (NEW.encode(),)
+    assert asked == [("AmazonSSM.GetParameter", {"Name": NAME, "WithDecryption": True})]
 
 
-@pytest.mark.parametrize(("error", "kind"), [
-    (ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "GetParameter"), Misconfigured),
-    (EndpointConnectionError(endpoint_url="https://ssm"), Busy),
+@pytest.mark.parametrize(("status", "said", "kind", "words"), [
+    (400, {"__type": "ParameterNotFound"}, Misconfigured, "aws ssm put-parameter"),
+    (400, {"__type": "com.amazon#AccessDeniedException", "message": "hunter2"}, Misconfigured, r"cannot be read \(AccessDeniedException\)"),
+    (0, {}, Busy, "cannot be read now"),
 ])
-def test_what_keeps_it_from_the_secret_is_said(error: Exception, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match="cannot be read"):
-        revealed([f"ssm:{NAME}".encode()], Refusing(error))
+def test_what_keeps_the_function_from_its_secret_is_said(monkeypatch: pytest.MonkeyPatch, status: int, said: Any, kind: type[Exception], words: str) -> None:
+    def post(*_: Any) -> tuple[int, bytes]:
+        if not status:
+            raise NoAnswer("TimeoutError")
+        return status, json.dumps(said).encode()
+
+    monkeypatch.setattr(Line, "post", post)
+    with pytest.raises(kind, match=words) as why:
+        opened(settings(f"ssm:{NAME}", account=Account("eu-central-1", "k", "s")))
+    assert "hunter2" not in str(why.value)
