@@ -16,7 +16,7 @@ from ledger import untidy
 from local_agent.readers import limits
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, read_on, unchanged
-from local_agent.readers.tool import Facts, tree
+from local_agent.readers.tool import Facts, Walked, tree
 from local_agent.readers.usage import UNKNOWN, Answer
 
 BURST_MS = 2000
@@ -37,13 +37,13 @@ class Codex:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.walked: set[Path] = set()
+        self.walked = Walked()
 
     def folders(self) -> list[Path]:
         return [self._home / "sessions", self._home / "archived_sessions"]
 
     def files(self) -> Iterator[tuple[Path, int]]:
-        self.walked = set()
+        self.walked = Walked()
         for rank, folder in enumerate(self.folders()):
             yield from ((path, rank) for path in tree(folder, (".jsonl",), self.walked))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ledger import untidy
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, read_on, unchanged
-from local_agent.readers.tool import Facts, tree
+from local_agent.readers.tool import Facts, Walked, tree
 from local_agent.readers.usage import UNKNOWN, Answer
 
 TALK = ""
@@ -30,13 +30,13 @@ class Gemini:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.walked: set[Path] = set()
+        self.walked = Walked()
 
     def folders(self) -> list[Path]:
         return [self._home / "tmp"]
 
     def files(self) -> Iterator[tuple[Path, int]]:
-        self.walked = set()
+        self.walked = Walked()
         for path in tree(self._home / "tmp", (".json", ".jsonl"), self.walked):
             if path.parent.name == "chats":
                 # Where a chat was written both ways, the lines are the newer way.

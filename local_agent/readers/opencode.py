@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ledger import untidy
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, unchanged
-from local_agent.readers.tool import Facts, Later, tree
+from local_agent.readers.tool import Facts, Later, Walked, tree
 from local_agent.readers.tracker_file import is_locked
 from local_agent.readers.usage import UNKNOWN, Answer
 
@@ -34,13 +34,13 @@ class Opencode:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.walked: set[Path] = set()
+        self.walked = Walked()
 
     def folders(self) -> list[Path]:
         return [self._home]
 
     def files(self) -> Iterator[tuple[Path, int]]:
-        self.walked = set()
+        self.walked = Walked()
         for path in sorted(self._home.glob("opencode*.db")):
             if path.is_file() and (path.stem == "opencode" or path.stem.startswith("opencode-")):
                 yield path, 0

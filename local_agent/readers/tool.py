@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -43,11 +43,19 @@ class Looked:
     found: Found
 
 
+@dataclass(slots=True)
+class Walked:
+    """The folders that a listing went through, and those that it could not look into."""
+
+    folders: set[Path] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
+
+
 class Tool(Protocol):
-    """One tool's files. *name* is its session type; *walked* are the folders that the last listing went through."""
+    """One tool's files. *name* is its session type; *walked* tells what the last listing went through."""
 
     name: str
-    walked: set[Path]
+    walked: Walked
 
     def folders(self) -> list[Path]:
         """Where its files are; the first decides whether the tool is there at all."""
@@ -89,7 +97,7 @@ class ToolReader:
 
     def watch_paths(self) -> list[Path]:
         """Every folder in which a file may appear or grow, as of the last listing."""
-        return sorted({folder for folder in self._tool.folders() if folder.is_dir()} | self._tool.walked)
+        return sorted({folder for folder in self._tool.folders() if folder.is_dir()} | self._tool.walked.folders)
 
     def touched(self, path: str) -> None:
         """Something happened to *path*. Safe to call from another thread."""
@@ -176,9 +184,13 @@ class ToolReader:
         skipped = Counter(why for why, _ in self._broken.values())
         for file in files.values():
             skipped.update(file.skipped)
+        if self._tool.walked.closed:
+            skipped["folder without permission"] = len(self._tool.walked.closed)
         if state == UNREADABLE:
             return Report(changed, state, f"{self._tool.folders()[0].name} is gone; what was known of it stays", self._counted(files), skipped)
-        return Report(changed, state, "", self._counted(files) if files else {}, dict(skipped))
+        closed = sorted(map(os.path.basename, self._tool.walked.closed))
+        detail = f"cannot look into {', '.join(closed[:3])}: check the permissions; everything else was read" if closed else ""
+        return Report(changed, state, detail, self._counted(files) if files else {}, dict(skipped))
 
     def _counted(self, files: Mapping[str, File]) -> dict[str, int]:
         return {"files": len(files), "sessions": self._sessions}
@@ -213,10 +225,15 @@ def body_of(tool: str, session: str, facts: Facts, counted: list[Answer], book: 
     return {name: value for name, value in body.items() if value not in (None, "", 0, [], {}) or name in ("is_active", "usage")}
 
 
-def tree(root: Path, suffixes: tuple[str, ...], walked: set[Path]) -> Iterator[Path]:
-    """Files below *root* by name, in order, and the folders they may be in; never through a link, so never out of the root."""
-    for folder, folders, names in os.walk(root):
-        walked.add(Path(folder))
+def tree(root: Path, suffixes: tuple[str, ...], walked: Walked) -> Iterator[Path]:
+    """Files below *root* by name, in order; never through a link, so never out of the root or round in circles."""
+
+    def closed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            walked.closed.add(str(error.filename))
+
+    for folder, folders, names in os.walk(root, onerror=closed):
+        walked.folders.add(Path(folder))
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -264,6 +265,24 @@ def test_while_somebody_watches_the_folders_are_listed_only_when_something_happe
     rollout.answer(10, 0, 5)
     rollout.write(tmp_path)
     assert reader.poll(archive, NOW + 30_000).changed == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_named(archive, tmp_path, monkeypatch):
+    rollout = Rollout()
+    rollout.answer(1000, 0, 50)
+    rollout.write(tmp_path)
+    closed, scandir = str(tmp_path / "archived_sessions"), os.scandir
+    (tmp_path / "archived_sessions").mkdir()
+
+    def refuse(path):
+        if str(path) == closed:
+            raise PermissionError(13, "no", closed)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = read(archive, tmp_path)
+    assert report.skipped == {"folder without permission": 1} and "archived_sessions" in report.detail
+    assert used(body(archive)) == (1000, 50, 0, 1)
 
 
 def test_a_machine_without_codex_is_no_problem(archive, tmp_path):

@@ -356,3 +356,26 @@ def block_as_truth(body: dict) -> dict:
         "id": body["id"], "start_time": untidy.written(body["start_time"]), "end_time": untidy.written(body.get("end_time")),
         "total_sessions": body["total_sessions"], "total_tokens": body["total_tokens"], "is_complete": body["is_complete"],
     }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_a_damaged_file_never_stops_the_reader(tmp_path_factory, seed):
+    rng, folder = random.Random(seed), tmp_path_factory.mktemp("damage")
+    tracker = Tracker(folder / "t.db", "sessions", "DELETE")
+    for serial in range(30):
+        tracker.write(**a_row(serial))
+    tracker.close()
+    archive = Archive(folder / "archive.db", source="laptop", clock=lambda: NOW)
+    reader = reader_of(tracker.path)
+    reader.poll(archive, NOW)
+    content = bytearray(tracker.path.read_bytes())
+    for _ in range(rng.choice((1, 20, 2000))):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    tracker.path.write_bytes(content[: rng.choice((len(content), rng.randrange(len(content))))])
+    report = reader.poll(archive, NOW)
+    assert report.state in ("ok", "unreadable")
+    if report.state == "unreadable":
+        assert len(shown(archive)) == 30
+    reader.close()
+    archive.close()
