@@ -159,7 +159,7 @@ class ClaudeReader:
                 more = True
                 break
         book.flush()
-        files.flush(step.sql, self._walk)
+        files.flush(step.sql)
         for session in sorted(book.touched | files.touched):
             self._hand_over(step, session)
         return more
@@ -175,6 +175,8 @@ class ClaudeReader:
             self._cannot(path, error)
             return
         try:
+            if file.loose >= 0:
+                self._files.loosened.append(file.id)
             status = os.fstat(handle)
             if not self._files.same(handle, file, status):
                 self._book.drop_nameless(file)  # type: ignore[union-attr]

@@ -55,8 +55,8 @@ def _told(sql: sqlite3.Connection, session: int, name: str) -> dict[str, object]
     parts = sorted(sql.execute(PARTS, (name, session)), key=lambda part: (not part[0], part[1]))
     if not parts:
         return {}
-    newest = max(parts, key=lambda part: (part[7], part[1]))
-    latest = max(parts, key=lambda part: (part[8], part[1]))
+    newest = max(parts, key=lambda part: (part[6] is not None, part[7], part[1]))
+    latest = max(parts, key=lambda part: (part[9] > 0, part[8], part[1]))
     told: dict[str, object] = {
         "project": last_part(next((part[5] for part in parts if part[5]), "")),
         "title": next((part[4] for part in parts if part[0] and part[4]), None),

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from zlib import crc32
 
 from local_agent.readers.claude import tally
@@ -31,6 +30,7 @@ from local_agent.readers.claude.tables import (
     OFFSET,
     PER_CHUNK,
     PICO,
+    QUARTER_MS,
     REQUEST_SHIFT,
     SESSION,
     SPEED,
@@ -41,8 +41,11 @@ from local_agent.readers.claude.tables import (
 )
 
 PRIME = (1 << 61) - 1
+from_bytes = int.from_bytes
 SLOT_BITS = 26
 SYNTHETIC, UNKNOWN = "<synthetic>", "unknown"
+LONG_FROM = 32_000
+"""No model costs more below so long a prompt."""
 CACHED = 64
 """Sessions whose sums stay in memory: those that are being worked in."""
 
@@ -51,26 +54,21 @@ Pointer = int
 """(file << SLOT_BITS | slot) << 2 | kind"""
 
 
-@dataclass(slots=True)
 class File:
     """A transcript as far as it was read; *own* is the session that its path names."""
 
-    id: int
-    path: str
-    own: str
-    account: str
-    device: int = 0
-    inode: int = 0
-    size: int = 0
-    changed: int = 0
-    place: int = 0
-    head: int = 0
-    tail: int = 0
-    slots: int = 0
-    loose: int = -1
-    gone: int = 0
-    title: str | None = None
-    skipped: dict[str, int] = field(default_factory=dict)
+    __slots__ = (
+        "account", "changed", "device", "gone", "head", "id", "inode", "loose", "own", "path", "place", "size", "skipped", "slots", "tail", "title",
+    )  # fmt: skip
+
+    def __init__(
+        self, id: int, path: str, own: str, account: str, device: int = 0, inode: int = 0, size: int = 0, changed: int = 0, place: int = 0,
+        head: int = 0, tail: int = 0, slots: int = 0, loose: int = -1, gone: int = 0, title: str | None = None, skipped: dict[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.id, self.path, self.own, self.account = id, path, own, account
+        self.device, self.inode, self.size, self.changed = device, inode, size, changed
+        self.place, self.head, self.tail, self.slots, self.loose = place, head, tail, slots, loose
+        self.gone, self.title, self.skipped = gone, title, skipped or {}
 
 
 def key_of(name: str) -> int:
@@ -89,6 +87,7 @@ class Book:
         self.classes: dict[tuple[str, str, int], int] = {}
         self.class_list: list[tuple[str, str, int]] = []
         self._plain: dict[object, int] = {}
+        self._synthetic: set[int] = set()
         self._long: dict[tuple[str, int], int] = {}
         self._tallies: dict[int, tally.Tally] = {}
         self._begin()
@@ -115,6 +114,7 @@ class Book:
         self.sessions = {name: id for id, name in sql.execute("SELECT id, name FROM claude_sessions")}
         self.class_list = [(model, name, reported) for model, name, reported in sql.execute("SELECT model, price_class, reported FROM claude_classes ORDER BY id")]
         self.classes = {each: n for n, each in enumerate(self.class_list)}
+        self._synthetic = {n for n, each in enumerate(self.class_list) if each[0] == SYNTHETIC}
         self._plain.clear()
         index = self.index
         for id, blob in sql.execute("SELECT id, lines FROM claude_chunks"):
@@ -139,43 +139,111 @@ class Book:
         if file.loose >= 0:
             self._drop(file.id << SLOT_BITS | file.loose)
             file.loose = -1
-        for found in batch.found:
-            self._line(file, found, 0)
+        self._lines(file, batch.found, batch.times, 0)
         if batch.loose is not None:
+            found, at = batch.loose
             file.loose = file.slots
-            self._line(file, batch.loose, LOOSE)
+            self._lines(file, [found], [at], LOOSE)
 
-    def _line(self, file: File, found: Found, marks: int) -> None:
-        line, message = found.line, found.message
-        usage, name, request = message.usage, message.id, line.requestId
-        if name is None:
-            key, marks = key_of(f"{file.path}\n{found.offset}"), marks | NAMELESS
-        else:
-            key = int.from_bytes(name.encode("utf-8", "surrogatepass"), "big") % PRIME
-        if request is not None:
-            marks |= (crc32(request.encode("utf-8", "surrogatepass")) or 1) << REQUEST_SHIFT
-        if found.speed:
-            marks |= SPEED
-        kind = found.kind
-        nested = usage.cache_creation  # type: ignore[union-attr]
-        if nested is None:
-            five, hour = usage.cache_creation_input_tokens, 0  # type: ignore[union-attr]
-        else:
-            five, hour = nested.ephemeral_5m_input_tokens, nested.ephemeral_1h_input_tokens
-        cost = -1 if line.costUSD is None else _picos(line)
-        words = (
-            key, marks | kind, found.offset, found.at, self._session(line.sessionId or file.own), self._class(found, five + hour),
-            usage.input_tokens, usage.output_tokens, five, hour, usage.cache_read_input_tokens, cost,  # type: ignore[union-attr]
-        )  # fmt: skip
-        known = self.index.get(key)
-        if known is None:
-            self.index[key] = self._append(file, words) << 2 | kind
-            self._account(words, 1)
-        else:
-            self._contest(file, words, known if isinstance(known, tuple) else (known,))
+    def _lines(self, file: File, found: list[Found], times: list[int], extra: int) -> None:
+        """The hot loop of keeping: lines that have no rival are gathered, and so are the sums of one quarter-hour."""
+        index, plain, synthetic = self.index, self._plain, self._synthetic
+        place = file.id << SLOT_BITS | file.slots
+        gathered: list[int] = []
+        run: list[int] | None = None
+        run_session = run_slot = -1
+        name_before: str | None = None
+        session = -1
+        for (_, speed, line, message, offset, kind), at in zip(found, times, strict=True):
+            usage = message.usage
+            name, request = message.id, line.requestId
+            marks = extra | kind | (SPEED if speed else 0)
+            if name is None:
+                key, marks = key_of(f"{file.path}\n{offset}"), marks | NAMELESS
+            else:
+                key = from_bytes(name.encode("utf-8", "surrogatepass"), "big") % PRIME
+            if request is not None:
+                marks |= (crc32(request.encode("utf-8", "surrogatepass")) or 1) << REQUEST_SHIFT
+            nested = usage.cache_creation  # type: ignore[union-attr]
+            if nested is None:
+                five, hour = usage.cache_creation_input_tokens, 0  # type: ignore[union-attr]
+            else:
+                five, hour = nested.ephemeral_5m_input_tokens, nested.ephemeral_1h_input_tokens
+            fresh, output, read = usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens  # type: ignore[union-attr]
+            cost = -1 if line.costUSD is None else _picos(line)
+            if session < 0 or line.sessionId != name_before:
+                name_before = line.sessionId
+                session = self._session(name_before or file.own)
+            prompt = fresh + five + hour + read
+            long = self._long_above(message.model or UNKNOWN, at, prompt) if prompt > LONG_FROM else 0
+            kinds = (message.model, usage.speed, usage.service_tier, usage.inference_geo, long, cost < 0)  # type: ignore[union-attr]
+            class_ = plain.get(kinds)
+            if class_ is None:
+                class_ = plain[kinds] = self._class(kinds)
+            if key in index:
+                place = self._keep(file, gathered, place)
+                self._contest(file, (key, marks, offset, at, session, class_, fresh, output, five, hour, read, cost))
+                place = file.id << SLOT_BITS | file.slots
+                continue
+            index[key] = place << 2 | kind
+            place += 1
+            gathered += (key, marks, offset, at, session, class_, fresh, output, five, hour, read, cost)
+            quarter, beyond = divmod(at, QUARTER_MS)
+            slot = (quarter * 2 + (beyond > 0)) << tally.CLASS_BITS | class_
+            if run is not None and slot == run_slot and session == run_session:
+                if at < run[0]:
+                    run[0] = at
+                elif at > run[1]:
+                    run[1] = at
+                run[2] += fresh
+                run[3] += output
+                run[4] += five
+                run[5] += hour
+                run[6] += read
+                run[7] += 1
+                if cost > 0:
+                    run[8] += cost
+            else:
+                if run is not None:
+                    self._add_run(run_session, run_slot, run)
+                run_session, run_slot = session, slot
+                run = [at, at, fresh, output, five, hour, read, 1, cost if cost > 0 else 0]
+            if class_ in synthetic:
+                run[7] -= 1
+        if run is not None:
+            self._add_run(run_session, run_slot, run)
+        self._keep(file, gathered, place)
 
-    def _contest(self, file: File, words: Words, known: tuple[Pointer, ...]) -> None:
+    def _keep(self, file: File, gathered: list[int], place: int) -> int:
+        """Put the gathered lines where their file's lines are kept."""
+        start = 0
+        while start < len(gathered):
+            number, first = divmod(file.slots, PER_CHUNK)
+            chunk = self._chunk(file.id << CHUNK_BITS | number, new=first == 0)
+            stop = min(len(gathered), start + (PER_CHUNK - first) * WIDTH)
+            chunk.extend(gathered[start:stop])
+            file.slots += (stop - start) // WIDTH
+            start = stop
+        gathered.clear()
+        return place
+
+    def _add_run(self, session: int, slot: int, run: list[int]) -> None:
+        """Several lines of one session, quarter-hour and class count from now on."""
+        self.touched.add(session)
+        if session not in self._anew:
+            known = self._tallies.get(session)
+            if known is None and session in self.fresh:
+                known = self._tallies[session] = {}
+            if known is None:
+                self._anew.add(session)
+            else:
+                tally.merge(known, slot, run)
+        self._add_day(run[0] // DAY_MS, tally.class_of(slot), run[2:], 1)
+
+    def _contest(self, file: File, words: Words) -> None:
         """A line about an answer that other lines tell of, too."""
+        held = self.index[words[KEY]]
+        known = held if isinstance(held, tuple) else (held,)
         kind, key = words[MARKS] & KIND_MASK, words[KEY]
         here = self._same_line(file, words, known)
         if here is None and kind > min(pointer & KIND_MASK for pointer in known):
@@ -299,25 +367,18 @@ class Book:
     def session_id(self, name: str) -> int:
         return self._session(name)
 
-    def _class(self, found: Found, written: int) -> int:
-        usage, model = found.message.usage, found.message.model or UNKNOWN
-        assert usage is not None
-        prompt = usage.input_tokens + written + usage.cache_read_input_tokens
-        long = self._long_above(model, found.at, prompt) if prompt > 32_000 else 0
-        plain = (model, usage.speed, usage.service_tier, usage.inference_geo, long, found.line.costUSD is None)
-        id = self._plain.get(plain)
-        if id is None:
-            flags = [name for name, holds in (
-                ("batch", usage.service_tier == "batch"), ("fast", usage.speed == "fast"), (f"long:{long // 1000}", long), ("us", usage.inference_geo == "us")
-            ) if holds]  # fmt: skip
-            id = self._plain[plain] = self._class_id((model, "+".join(flags) or "standard", int(found.line.costUSD is not None)))
-        return id
+    def _class(self, kinds: tuple[str | None, str | None, str | None, str | None, int, bool]) -> int:
+        model, speed, tier, geo, long, unreported = kinds
+        flags = [name for name, holds in (("batch", tier == "batch"), ("fast", speed == "fast"), (f"long:{long // 1000}", long), ("us", geo == "us")) if holds]
+        return self._class_id((model or UNKNOWN, "+".join(flags) or "standard", int(not unreported)))
 
     def _class_id(self, key: tuple[str, str, int]) -> int:
         id = self.classes.get(key)
         if id is None:
             id = self.classes[key] = len(self.class_list)
             self.class_list.append(key)
+            if key[0] == SYNTHETIC:
+                self._synthetic.add(id)
             self._new_classes.append((id, *key))
         return id
 
@@ -332,7 +393,7 @@ class Book:
 
     def _account(self, words: Words, sign: int) -> None:
         """A line counts from now on, or no more."""
-        session, requests = words[SESSION], int(self.class_list[words[CLASS]][0] != SYNTHETIC)
+        session, requests = words[SESSION], int(words[CLASS] not in self._synthetic)
         self.touched.add(session)
         if session not in self._anew:
             known = self._tallies.get(session)
@@ -343,14 +404,14 @@ class Book:
             elif known is None or not tally.remove(known, words, requests):
                 self._tallies.pop(session, None)
                 self._anew.add(session)
-        key = (words[AT] // DAY_MS, words[CLASS])
-        day = self._days.get(key)
-        if day is None:
-            day = self._days[key] = [0] * 7
-        for n, word in enumerate(words[INPUT:COST]):
-            day[n] += sign * word
-        day[5] += sign * requests
-        day[6] += sign * max(words[COST], 0)
+        self._add_day(words[AT] // DAY_MS, words[CLASS], (*words[INPUT:COST], requests, max(words[COST], 0)), sign)
+
+    def _add_day(self, day: int, class_: int, amounts: Sequence[int], sign: int) -> None:
+        known = self._days.get((day, class_))
+        if known is None:
+            known = self._days[day, class_] = [0] * 7
+        for n, amount in enumerate(amounts):
+            known[n] += sign * amount
 
     def tally_of(self, session: int) -> tally.Tally:
         """A session's usage; within a step after flush() has written the lines."""
@@ -358,7 +419,7 @@ class Book:
         if known is None:
             known = self._tallies[session] = {}
             for words in self.lines(session):
-                tally.add(known, words, int(self.class_list[words[CLASS]][0] != SYNTHETIC))
+                tally.add(known, words, int(words[CLASS] not in self._synthetic))
         return known
 
     def lines(self, session: int) -> Iterator[Words]:

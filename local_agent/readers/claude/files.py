@@ -18,11 +18,14 @@ from local_agent.readers.claude.scan import Batch, instant, written
 from local_agent.readers.claude.walk import Walk
 
 LENGTH_BITS = 10
+LOOSE_PART = -1
+"""Marks what only a line without an end tells of a session: it goes when that line is looked at again."""
 COLUMNS = "id, path, own, account, device, inode, size, changed, place, head, tail, slots, loose, gone, title, skipped"
 _SAVE = f"INSERT OR REPLACE INTO claude_files({COLUMNS}) VALUES ({', '.join('?' * 16)})"
 _PART = (
     "INSERT INTO claude_parts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(session, file) DO UPDATE SET cwd = coalesce(cwd, excluded.cwd),"
-    " branch = excluded.branch, last = excluded.last, context_at = CASE WHEN excluded.context THEN excluded.context_at ELSE context_at END,"
+    " last = CASE WHEN excluded.branch IS NULL THEN last ELSE excluded.last END, branch = coalesce(excluded.branch, branch),"
+    " context_at = CASE WHEN excluded.context THEN excluded.context_at ELSE max(context_at, 0) END,"
     " context = CASE WHEN excluded.context THEN excluded.context ELSE context END"
 )
 
@@ -59,6 +62,8 @@ class Files:
     def begin(self) -> None:
         self.touched = set()
         self._dirty = {}
+        self._parts: list[tuple[object, ...]] = []
+        self.loosened: list[int] = []
 
     def new(self, path: str, own: str, account: str) -> File:
         file = self.by_path[path] = File(self._next, path, own, account)
@@ -87,7 +92,7 @@ class Files:
     def keep(self, sql: sqlite3.Connection, book: Book, file: File, batch: Batch) -> None:
         if batch.skipped:
             self.skipped.update(batch.skipped)
-            file.skipped = dict(Counter(file.skipped) + batch.skipped)
+            file.skipped = dict(Counter(file.skipped) + Counter(batch.skipped))
         if batch.title and batch.title != file.title:
             file.title = batch.title
             if file.own in book.sessions:
@@ -96,21 +101,22 @@ class Files:
             file.gone = 0
             self.touched |= {session for (session,) in sql.execute("SELECT session FROM claude_parts WHERE file = ?", (file.id,))}
         for name, part in batch.parts.items():
-            session = book.sessions.get(name or file.own)
-            if session is not None and part.last is not None:
-                sql.execute(_PART, (session, file.id, part.cwd, part.last.gitBranch, instant(part.last.timestamp or "") or 0, *_context(part.last_main)))
-                self.touched.add(session)
-        self._loose_part(sql, book, file, batch)
+            session = book.session_id(name or file.own)
+            self._parts.append((session, file.id, part.cwd, *_branch(part.last), *_context(part.last_main)))
+            self.touched.add(session)
+        self._loose_part(book, file, batch)
         self._dirty[file.path] = file
         self.known[file.path] = (file.size, file.changed)
 
-    def _loose_part(self, sql: sqlite3.Connection, book: Book, file: File, batch: Batch) -> None:
+    def _loose_part(self, book: Book, file: File, batch: Batch) -> None:
         """A line without an end counts, but says nothing of its session that the line with its end would not say again."""
         if batch.loose is not None:
-            session = book.sessions[batch.loose.line.sessionId or file.own]
-            sql.execute("INSERT OR IGNORE INTO claude_parts VALUES (?, ?, NULL, NULL, 0, 0, 0)", (session, file.id))
+            session = book.sessions[batch.loose[0][2].sessionId or file.own]
+            self._parts.append((session, file.id, None, None, 0, LOOSE_PART, 0))
 
-    def flush(self, sql: sqlite3.Connection, walk: Walk) -> None:
+    def flush(self, sql: sqlite3.Connection) -> None:
+        sql.executemany(f"DELETE FROM claude_parts WHERE file = ? AND context_at = {LOOSE_PART}", [(id,) for id in self.loosened])
+        sql.executemany(_PART, self._parts)
         sql.executemany(_SAVE, [_row(file) for file in self._dirty.values()])
 
     def missing(self, paths: Iterable[str], walk: Walk) -> list[str]:
@@ -144,11 +150,15 @@ def place_of(file: File, batch: Batch) -> None:
     file.place = batch.end
 
 
-def _context(line: Line | None) -> tuple[int, int]:
+def _branch(told: tuple[Line, Message] | None) -> tuple[str | None, int]:
+    return (told[0].gitBranch, instant(told[0].timestamp or "") or 0) if told else (None, 0)
+
+
+def _context(told: tuple[Line, Message] | None) -> tuple[int, int]:
     """When a session's last request was made, and the tokens of its whole prompt."""
-    message = line.message if line else None
-    if line is None or message is None or message.usage is None:
+    if told is None:
         return 0, 0
+    line, message = told
     return instant(line.timestamp or "") or 0, _prompt(message)
 
 
@@ -160,5 +170,5 @@ def _prompt(message: Message) -> int:
 def _row(file: File) -> tuple[object, ...]:
     return (
         file.id, file.path, file.own, file.account, file.device, file.inode, file.size, file.changed, file.place, file.head, file.tail,
-        file.slots, file.loose, file.gone, file.title, json.dumps(file.skipped),
+        file.slots, file.loose, file.gone, file.title, json.dumps(file.skipped) if file.skipped else "{}",
     )  # fmt: skip

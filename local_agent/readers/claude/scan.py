@@ -6,8 +6,6 @@ about one answer only the fullest leaves this module: streaming writes the same 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from msgspec import Struct
@@ -41,6 +39,7 @@ LONGEST = 8 << 20
 BATCH = 64 << 20
 SUMMARY = b'{"type":"summary"'
 NEWLINE = b"\n"
+from_text = datetime.fromisoformat
 
 
 class Where(Struct, gc=False):
@@ -54,43 +53,44 @@ class Summary(Struct, gc=False):
 _where, _summary = Decoder(Where).decode, Decoder(Summary).decode
 
 
-class Found:
-    """One line that may count: what it says, where it stands, what kind of line it is."""
-
-    __slots__ = ("at", "kind", "line", "message", "offset", "speed", "tokens")
-
-    def __init__(self, tokens: int, speed: bool, line: Line, message: Message, offset: int, kind: int) -> None:
-        self.tokens, self.speed, self.line, self.message, self.offset, self.kind = tokens, speed, line, message, offset, kind
-        self.at = 0
+Found = tuple[int, bool, Line, Message, int, int]
+"""One line that may count: its tokens, whether it names a speed, what it says, and where it stands and what kind it is."""
 
 
-@dataclass(slots=True)
 class Part:
-    """What a file says of a session beside its answers: where it worked, and its last lines."""
+    """What a file says of a session beside its answers: where it worked, and the last lines that name a branch and a prompt."""
 
-    cwd: str | None = None
-    last: Line | None = None
-    last_main: Line | None = None
+    __slots__ = ("cwd", "last", "last_main")
+
+    def __init__(self) -> None:
+        self.cwd: str | None = None
+        self.last: tuple[Line, Message] | None = None
+        self.last_main: tuple[Line, Message] | None = None
 
 
-@dataclass(slots=True)
 class Batch:
     """What one reading of a file found. *end* is behind the last complete line; *more* says that there is more to read.
 
-    *loose* is an answer in a last line that has no end yet: it counts for now and is looked at again.
+    *times* are those of *found*, in milliseconds. *loose* is an answer in a last line that has no end yet: it counts for now
+    and is looked at again.
     """
 
-    start: int
-    end: int = 0
-    more: bool = False
-    found: list[Found] = field(default_factory=list)
-    loose: Found | None = None
-    parts: dict[str, Part] = field(default_factory=dict)
-    title: str | None = None
-    errors: list[bytes] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-    head: bytes = b""
-    tail: bytes = b""
+    __slots__ = ("end", "errors", "found", "head", "loose", "more", "parts", "skipped", "start", "tail", "times", "title")
+
+    def __init__(self, start: int) -> None:
+        self.start = self.end = start
+        self.more = False
+        self.found: list[Found] = []
+        self.times: list[int] = []
+        self.loose: tuple[Found, int] | None = None
+        self.parts: dict[str, Part] = {}
+        self.title: str | None = None
+        self.errors: list[bytes] = []
+        self.skipped: dict[str, int] = {}
+        self.head = self.tail = b""
+
+    def skip(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
 
 class Scanner:
@@ -117,7 +117,7 @@ class Scanner:
 
     def _scan(self, file: int, start: int, *, careful: bool) -> Batch:
         os.lseek(file, start, os.SEEK_SET)
-        lines = _Lines(self, Batch(start, start), careful)
+        lines = _Lines(self, Batch(start), careful)
         batch = lines.batch
         keep = 0
         while got := os.readv(file, [self.view[keep:]]):
@@ -155,7 +155,7 @@ class Scanner:
             newline = self.buffer.find(NEWLINE, 0, got)
             if newline >= 0:
                 batch.end += passed + newline + 1
-                batch.skipped[TOO_LONG] += 1
+                batch.skip(TOO_LONG)
                 batch.tail = b""
                 os.lseek(file, batch.end, os.SEEK_SET)
                 return 0
@@ -205,10 +205,12 @@ class _Lines:
             if line.sessionId != self.session or part is None:
                 part = self._enter(line.sessionId)
             if part.cwd is None:
+                check(line, message)
                 part.cwd = _cwd_of(view[start:position])
-            part.last = line
+            if line.gitBranch is not None:
+                part.last = line, message
             if kind == MAIN:
-                part.last_main = line
+                part.last_main = line, message
                 if line.isApiErrorMessage:
                     self.batch.errors.append(bytes(view[start:position]))
             nested = usage.cache_creation
@@ -219,11 +221,11 @@ class _Lines:
             name = message.id
             old = best.get(name)
             if old is None and name is not None:
-                best[name] = Found(tokens, usage.speed is not None, line, message, base + start, kind)
-            elif old is None or old.kind != kind or old.line.requestId != line.requestId:
-                self._rival(Found(tokens, usage.speed is not None, line, message, base + start, kind))
-            elif tokens > old.tokens or (tokens == old.tokens and usage.speed is not None and not old.speed):
-                best[name] = Found(tokens, usage.speed is not None, line, message, base + start, kind)
+                best[name] = tokens, usage.speed is not None, line, message, base + start, kind
+            elif old is None or old[5] != kind or old[2].requestId != line.requestId:
+                self._rival((tokens, usage.speed is not None, line, message, base + start, kind))
+            elif tokens > old[0] or (tokens == old[0] and usage.speed is not None and not old[1]):
+                best[name] = tokens, usage.speed is not None, line, message, base + start, kind
         if find(SUMMARY, 0, last) >= 0:
             self._titles(last)
 
@@ -231,26 +233,26 @@ class _Lines:
         try:
             return lenient(raw)
         except Damage as damage:
-            self.batch.skipped[str(damage)] += 1
+            self.batch.skip(str(damage))
             return None
 
     def _counts(self, line: Line, message: Message) -> bool:
         try:
             check(line, message)
         except Damage as damage:
-            self.batch.skipped[str(damage)] += 1
+            self.batch.skip(str(damage))
             return False
         return True
 
     def _rival(self, found: Found) -> None:
         """A line that names no answer, or another request than the line before it did."""
-        name = found.message.id
-        if name is None:
-            self.best[found.offset] = found
+        tokens, speedy, line, message, offset, kind = found
+        if message.id is None:
+            self.best[offset] = found
             return
-        key = (name, found.line.requestId, found.kind)
+        key = (message.id, line.requestId, kind)
         old = self.best.get(key)
-        if old is None or found.tokens > old.tokens or (found.tokens == old.tokens and found.speed and not old.speed):
+        if old is None or tokens > old[0] or (tokens == old[0] and speedy and not old[1]):
             self.best[key] = found
 
     def _enter(self, session: str | None) -> Part:
@@ -273,8 +275,23 @@ class _Lines:
         """The batch, with the answer of a last line that nobody has ended yet, if it is one as it stands."""
         batch = self.batch
         batch.found = list(self.best.values())
-        for each in batch.found:
-            each.at = check(each.line, each.message)
+        for part in batch.parts.values():
+            for told in (part.last, part.last_main):
+                if told is not None:
+                    check(*told)
+        times, versions = batch.times, _versions
+        for _, _, line, message, _, _ in batch.found:
+            time = line.timestamp
+            if (
+                time is None or len(time) != 24 or time[10] != "T" or time[19] != "." or time[23] != "Z" or line.version not in versions
+                or message.id == "" or line.requestId == "" or message.model == "" or line.sessionId == ""
+            ):  # fmt: skip
+                times.append(check(line, message))
+                continue
+            try:
+                times.append(int(from_text(time).timestamp() * 1000 + 0.5))
+            except ValueError:
+                raise Damage(NO_TIME) from None
         if len(rest):
             batch.loose = _loose(bytes(rest), batch.end)
         return batch
@@ -287,7 +304,7 @@ def _cwd_of(raw: memoryview) -> str | None:
         return None
 
 
-def _loose(raw: bytes, offset: int) -> Found | None:
+def _loose(raw: bytes, offset: int) -> tuple[Found, int] | None:
     if MARK not in raw:
         return None
     try:
@@ -298,11 +315,9 @@ def _loose(raw: bytes, offset: int) -> Found | None:
         kind = ECHO if line.message is None else SIDE if line.isSidechain else MAIN
         usage = message.usage
         tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_input_tokens + written(message)
-        found = Found(tokens, usage.speed is not None, line, message, offset, kind)
-        found.at = check(line, message)
+        return (tokens, usage.speed is not None, line, message, offset, kind), check(line, message)
     except Damage:
         return None
-    return found
 
 
 def _echo(line: Line) -> Message | None:

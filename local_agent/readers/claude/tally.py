@@ -44,6 +44,17 @@ def add(tally: Tally, words: Words, requests: int) -> None:
     row[8] += max(words[COST], 0)
 
 
+def merge(tally: Tally, slot: int, run: Row) -> None:
+    """Add several lines of one slot at once; *run* is theirs to keep."""
+    row = tally.get(slot)
+    if row is None:
+        tally[slot] = run
+        return
+    row[0], row[1] = min(row[0], run[0]), max(row[1], run[1])
+    for n in range(2, 9):
+        row[n] += run[n]
+
+
 def remove(tally: Tally, words: Words, requests: int) -> bool:
     """Take a line out again. False if only a new addition of all lines can tell when the first or last of the row now was."""
     slot, at = slot_of(words), words[AT]

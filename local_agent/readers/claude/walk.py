@@ -68,7 +68,7 @@ def _below(folder: Path, depth: int) -> list[Path]:
 
 def own_session(root: str, path: str) -> str:
     """The session that a path names: the file's, or that of the folder it lies in."""
-    parts = os.path.relpath(path, root).split(os.sep)
+    parts = path[len(root) + 1 :].split(os.sep)
     if len(parts) <= 2:
         return parts[-1].removesuffix(SUFFIX)
     return parts[1] if len(parts) == 3 or parts[2] == "subagents" else parts[-2]
