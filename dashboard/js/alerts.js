@@ -2,7 +2,7 @@
 import { html, signal, effect, useState } from "./lib.js";
 import * as S from "./store.js";
 import { when } from "./format.js";
-import { prefs } from "./persist.js";
+import { prefs } from "./kept.js";
 import { share } from "./scale.js";
 
 const gone = signal(/** @type {string[]} */ (JSON.parse(prefs.get("dismissed", "[]"))));

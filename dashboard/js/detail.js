@@ -1,8 +1,7 @@
 // One session, opened: its tokens by kind, when they were used, how the cost comes about, where the numbers come from.
 import { html, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
-import { count, dateOf, dayShort, clock, money, ms, plural, tokens, when, MINUTE, DAY } from "./format.js";
-import { modelName, provenanceText, toolName } from "./names.js";
+import { clock, count, dateOf, DAY, dayShort, MINUTE, modelName, money, ms, plural, provenanceText, tokens, toolName, when } from "./format.js";
 import { useWidth } from "./charts.js";
 
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);

@@ -1,4 +1,4 @@
-// Numbers, money and times as people read them. Pure: no state, no DOM.
+// Numbers, money and times as people read them, and what models, tools and limits are called. Pure.
 
 export const MINUTE = 60000, HOUR = 3600000, DAY = 86400000;
 const two = (n) => String(n).padStart(2, "0");
@@ -86,3 +86,49 @@ export const dayShort = (date) => intl("dayShort", { day: "numeric", month: "sho
 export const monthName = (date) => intl("month", { month: "short", timeZone: "UTC" }).format(utc(date));
 /** The date *n* days later. */
 export const shiftDate = (date, n) => new Date(utc(date) + n * DAY).toISOString().slice(0, 10);
+
+// ---- names
+const FAMILY = /opus|sonnet|haiku/;
+const TOOLS = /** @type {Record<string, string>} */ ({ claude_code: "Claude Code", claude_desktop: "Claude Desktop", codex: "Codex", gemini: "Gemini", opencode: "OpenCode", unknown: "Unknown tool" });
+
+/** "claude-opus-4-1-20250805" -> "Opus 4.1"; a name we cannot read stays as it is. */
+export function modelName(id) {
+  if (!id) return "Unknown";
+  const bare = id.replace(/^[\w.-]+\/(?=[\w.-]+$)/, "").replace(/[-@]\d{8}.*$/, "").replace(/^(?:[a-z]{2,4}\.)?(?:anthropic\.)?claude-/, "").replace(/-(?:latest|v\d+(?::\d+)?)$/, "");
+  const family = bare.match(FAMILY)?.[0];
+  if (!family || !/^(?:\d+(?:[-.]\d+)?-)?(?:opus|sonnet|haiku)(?:-\d+(?:[-.]\d+)?)?$/.test(bare)) return /^gpt/i.test(bare) ? "GPT" + bare.slice(3).replace(/-(?=[a-z])/g, " ") : bare || id;
+  const version = bare.replace(family, "").replace(/^-|-$/g, "").replace("-", ".");
+  return family[0].toUpperCase() + family.slice(1) + (version ? " " + version : "");
+}
+export const toolName = (type) => TOOLS[type] ?? (type ? type.replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase()) : "Unknown tool");
+
+/** Which colour class each model has. The largest model of a family has the family's colour; the next ones take
+ * what is left, and after that all are grey: more colours than a person can tell apart say nothing.
+ * @param {string[]} models largest first @returns {Map<string, string>} */
+export function modelColours(models) {
+  const spare = ["p5", "p4"], taken = new Set(), out = new Map();
+  for (const id of models) {
+    const family = id.match(FAMILY)?.[0] ?? "";
+    const colour = family && !taken.has(family) ? family : spare.shift() ?? "other";
+    taken.add(colour);
+    out.set(id, colour);
+  }
+  return out;
+}
+/** A window that a server did not label. */
+export function limitName(l) {
+  if (l.label) return l.label;
+  const w = l.window ?? "";
+  if (w === "five_hour") return "Five hours";
+  if (w === "seven_day") return "Week, all models";
+  return w.startsWith("seven_day_") ? "Week, " + modelName(w.slice(10)) : w.replace(/_/g, " ");
+}
+/** How long a window is, in hours; 0 when its name does not say. */
+export const windowHours = (w) => (w?.startsWith("five_hour") ? 5 : w?.startsWith("seven_day") ? 168 : 0);
+
+const PROVENANCE = /** @type {Record<string, string>} */ ({
+  observed: "Read from the tool's own log, request by request.",
+  declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
+  estimated: "An estimate. No log with real counts was found.",
+});
+export const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";

@@ -2,7 +2,7 @@
 import { html, useState, useEffect } from "./lib.js";
 import * as S from "./store.js";
 import { ago, when, HOUR } from "./format.js";
-import { prefs } from "./persist.js";
+import { prefs } from "./kept.js";
 import { share } from "./scale.js";
 import { Notify } from "./alerts.js";
 

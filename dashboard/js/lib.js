@@ -1,9 +1,6 @@
 // The only module that names vendored files; everything else imports from here.
-import { h, render, Fragment, Component } from "../vendor/preact.js";
-import htm from "../vendor/htm.js";
-export { useState, useEffect, useRef, useMemo } from "../vendor/hooks.js";
-export { signal, computed, effect, batch } from "../vendor/signals.js";
-export { render, Fragment, Component };
+import { h, Component, htm } from "../vendor/preact.js";
+export { render, Fragment, Component, useState, useEffect, useRef, useMemo, signal, computed, effect, batch } from "../vendor/preact.js";
 
 // htm keeps static subtrees for ever and Preact links each of them to its parents: together they keep every
 // tree that was ever drawn, about 128 kB a message. this[0] = 3 turns that cache off (see htm's README).

@@ -2,8 +2,7 @@
 import { html, render, effect, computed, signal } from "./lib.js";
 import * as S from "./store.js";
 import { connect } from "./connection.js";
-import { pairings, read } from "./pairing.js";
-import * as keep from "./persist.js";
+import * as keep from "./kept.js";
 import * as source from "./sources.js";
 import { Header } from "./header.js";
 import { Alerts, Strip, watch } from "./alerts.js";
@@ -11,7 +10,7 @@ import { Active, Block, Limits, Machines } from "./now.js";
 import { pct, span, tokens } from "./format.js";
 import { share } from "./scale.js";
 
-const pairs = pairings(localStorage), version = signal(0), local = signal("none"), role = signal(keep.prefs.get("role", "")), update = signal(false);
+const pairs = keep.pairings(localStorage), version = signal(0), local = signal("none"), role = signal(keep.prefs.get("role", "")), update = signal(false);
 let link = /** @type {ReturnType<typeof connect>|null} */ (null);
 
 /** The relay of this page: its own origin when a relay serves it, else the one that was paired. */
@@ -21,7 +20,7 @@ function relayFor(is) {
 }
 /** Take a pairing link or a key. @returns {string} why not, or nothing */
 function pair(text) {
-  const p = read(text, source.self);
+  const p = keep.read(text, source.self);
   if (typeof p === "string") return p;
   pairs.add(p);
   version.value++;
@@ -87,11 +86,13 @@ function App() {
 
 // theme.js has taken the key out of the address before anything could read it there.
 const given = /** @type {any} */ (window).pairingLink;
-if (given) pair(given);
+if (given && !pair(given) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
 addEventListener("hashchange", () => { if (location.hash.includes("key=")) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
 start();
-render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
+const root = /** @type {HTMLElement} */ (document.getElementById("app"));
+root.replaceChildren(); // the bare header that index.html shows until here
+render(html`<${App} />`, root);
 watch();
 
 // One clock for the page; it stands still while nobody looks.

@@ -1,8 +1,7 @@
 // The top of the page: the current block, limits, what runs now, machines.
 import { html, memo, useState } from "./lib.js";
 import * as S from "./store.js";
-import { ago, clock, dayShort, dateOf, money, ms, pct, plural, span, tokens, until, HOUR } from "./format.js";
-import { limitName, modelName, toolName, windowHours } from "./names.js";
+import { ago, clock, dateOf, dayShort, HOUR, limitName, modelName, money, ms, pct, plural, span, tokens, toolName, until, windowHours } from "./format.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 

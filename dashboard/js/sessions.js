@@ -1,8 +1,7 @@
 // The table of sessions: search, filter, sort, page, open one.
 import { html, signal, computed, effect, memo, useRef, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
-import { count, money, span, tokens, when, DAY } from "./format.js";
-import { modelName } from "./names.js";
+import { count, DAY, modelName, money, span, tokens, when } from "./format.js";
 import { ALL, SORT, asked, filtered, search, union } from "./query.js";
 import { session } from "./feed.js";
 

@@ -1,8 +1,7 @@
 // Everything the page shows, as signals. The server does the arithmetic; this file keeps its answers.
 import { signal, computed, batch } from "./lib.js";
 import { apply as applied, nothing, toKeep, lastReport, reporting } from "./feed.js";
-import { dateOf, ms, shiftDate, MINUTE } from "./format.js";
-import { modelColours } from "./names.js";
+import { dateOf, MINUTE, modelColours, ms, shiftDate } from "./format.js";
 
 export const conn = signal({ state: "connecting", why: "", base: "" });
 /** ticks once a second while somebody looks */

@@ -1,4 +1,13 @@
 // Runs before the first paint: a classic script, so that there is no flash of the other theme, and so that a
-// pairing key is out of the address before anything else can read it there.
-try { document.documentElement.dataset.theme = localStorage.getItem("session-relay.theme") || "auto"; } catch (e) { /* nothing is kept here: follow the system */ }
-if (/[#&]key=/.test(location.hash)) { /** @type {any} */ (window).pairingLink = location.hash; history.replaceState(null, "", location.pathname + location.search); }
+// pairing key is out of the address before anything else can read it there. It also asks the two questions whose
+// answers the page will need first, while its modules are still on their way.
+(function () {
+  var page = /** @type {any} */ (window), link = /[#&]key=/.test(location.hash) ? location.hash : "", kept = function (name) { try { return localStorage.getItem("session-relay." + name); } catch (e) { return null; } };
+  document.documentElement.dataset.theme = kept("theme") || "auto";
+  if (link) { page.pairingLink = link; history.replaceState(null, "", location.pathname + location.search); }
+  page.early = { ping: fetch("api/v1/ping", { cache: "no-store", credentials: "omit" }).catch(function () { return null; }), feed: null };
+  // A key goes only to the relay that it belongs to.
+  var here = new URL("./", location.href).href, mine = JSON.parse(kept("pairs") || "[]").filter(function (p) { return p.relay === here; }), chosen = mine.filter(function (p) { return p.key === kept("pair"); })[0] || mine.pop();
+  var key = link ? !/[#&]relay=/.test(link) && new URLSearchParams(link.slice(1)).get("key") : kept("role") === "relay" && chosen && chosen.key;
+  if (key) page.early.feed = fetch("api/v1/feed?" + new URLSearchParams({ tz: Intl.DateTimeFormat().resolvedOptions().timeZone, sessions: "200" }), { headers: { Authorization: "Bearer " + key }, cache: "no-store", credentials: "omit" }).catch(function () { return null; });
+})();

@@ -1,11 +1,10 @@
 // What was used: a month in bars, the same numbers as a table, a year as a calendar.
 import { html, useState, useMemo } from "./lib.js";
 import * as S from "./store.js";
-import { count, dayName, dayShort, money, plural, tokens } from "./format.js";
-import { modelName, toolName } from "./names.js";
+import { count, dayName, dayShort, modelName, money, plural, tokens, toolName } from "./format.js";
 import { Hours } from "./charts.js";
 import { Bars, Heat } from "./bars.js";
-import { prefs } from "./persist.js";
+import { prefs } from "./kept.js";
 
 const SPLITS = /** @type {Record<string, [string, (id: string) => string]>} */ ({ models: ["Model", modelName], projects: ["Project", (p) => p || "No project"], machines: ["Machine", (m) => m || "Unknown"], tools: ["Tool", toolName] });
 const HUES = ["p1", "p2", "p3", "p4", "p5"];

@@ -117,9 +117,9 @@ def test_a_relay_without_a_live_channel_is_polled(server, visit):
     relay = server("--home", "relay", "--key", KEY, "--no-live")
     page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
     wait_state(page, "relay-live")
-    before = page.inner_text(".active .tok >> nth=1")
+    before = page.inner_text(".active ul")
     relay.tell(change=3)
-    page.wait_for_function("(t) => document.querySelectorAll('.active .tok')[1].textContent !== t", arg=before, timeout=9000)
+    page.wait_for_function("(t) => document.querySelector('.active ul').innerText !== t", arg=before, timeout=9000)
 
 
 def test_a_relay_nobody_reports_to_is_cached_and_looks_old(server, visit):
@@ -160,9 +160,9 @@ def test_a_hundred_messages_at_once_are_drawn_and_none_is_lost(server, visit):
     agent = server()
     page = visit(agent.url, wait=".calendar")
     wait_state(page, "live")
-    before = page.inner_text(".list tbody .cost >> nth=0")
+    before = page.inner_text(".stats div:nth-child(2) dd >> nth=0")
     for _ in range(100):
         agent.tell(change=1)
     dollars = float(before.strip("$")) + 5
-    page.wait_for_function("(t) => document.querySelector('.list tbody .cost').textContent === t", arg=f"${dollars:.2f}")
+    page.wait_for_function("(t) => document.querySelector('.stats div:nth-child(2) dd').textContent === t", arg=f"${dollars:.2f}")
     assert state(page) == "live"

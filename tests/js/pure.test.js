@@ -1,9 +1,9 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import * as F from "../../dashboard/js/format.js";
-import { limitName, modelColours, modelName, toolName } from "../../dashboard/js/names.js";
+import { limitName, modelColours, modelName, toolName } from "../../dashboard/js/format.js";
 import { apply, nothing, reporting, session, toKeep } from "../../dashboard/js/feed.js";
-import { baseOf, pairings, read } from "../../dashboard/js/pairing.js";
+import { baseOf, pairings, read } from "../../dashboard/js/kept.js";
 import { ALL, asked, search, union } from "../../dashboard/js/query.js";
 import { scale, share, step, verdict } from "../../dashboard/js/scale.js";
 import { move } from "../../dashboard/js/sample.js";
