@@ -20,7 +20,7 @@ KEEP = 0.95
 JUMP = 20.0
 """A rate that grew or shrank by more than this factor is taken for a mistake."""
 WANTED = re.compile(r"^(((us|eu|global)\.)?anthropic\.)?claude-|^(gpt-[4-9]|o[1-9]|codex-|gemini-)")
-UNWANTED = re.compile(r"audio|image|tts|live|embed|search|transcribe|realtime|robotics|computer-use|omni|/")
+UNWANTED = re.compile(r"audio|image|tts|live|embed|search|transcribe|realtime|robotics|computer-use|omni|banana|-exp|gemini-.*latest|/")
 PROVIDERS = {"anthropic", "openai", "gemini", "vertex_ai-language-models", "bedrock", "bedrock_converse"}
 FIELDS = {
     "input": "input_cost_per_token",
@@ -47,7 +47,7 @@ def update_book(book: Mapping[str, object], table: Mapping[str, object], *, toda
     """The new book and a report. Raises Misuse, and changes nothing, if the table cannot be right."""
     report, old = Report(), _newest(book)
     rows = [dict(row) for row in _rows(book)]
-    wanted = {name: entry for name, entry in table.items() if isinstance(entry, Mapping) and _is_wanted(name, entry)}
+    wanted: dict[str, Mapping[str, object]] = {name: entry for name, entry in table.items() if isinstance(entry, Mapping) and _is_wanted(name, entry)}
     for name, entry in sorted(wanted.items()):
         try:
             row = row_from(name, entry)
@@ -56,8 +56,7 @@ def update_book(book: Mapping[str, object], table: Mapping[str, object], *, toda
             report.refused[name] = str(error)
             continue
         before = old.get(name)
-        twin = before or old.get(DATE.sub("", name))
-        if twin is not None and prices_of(twin) == prices_of(row):
+        if prices_of(row) in (_prices_or_none(before or old.get(DATE.sub("", name))), None if before else _twin(name, wanted)):
             report.same += 1
             continue
         dated = {"from": today} if before is not None else {}
@@ -66,6 +65,19 @@ def update_book(book: Mapping[str, object], table: Mapping[str, object], *, toda
     _still_there(old, wanted, report)
     rows.sort(key=lambda row: (str(row["model"]), str(row.get("from") or "")))
     return {**book, "date": today, "rows": rows}, report
+
+
+def _twin(name: str, wanted: Mapping[str, Mapping[str, object]]) -> dict[str, object] | None:
+    """The prices of the same model without its date, where the table has that too: one row is enough for both."""
+    base = DATE.sub("", name)
+    try:
+        return prices_of(row_from(base, wanted[base])) if base != name and base in wanted else None
+    except ValueError:
+        return None
+
+
+def _prices_or_none(row: Mapping[str, object] | None) -> dict[str, object] | None:
+    return None if row is None else prices_of(row)
 
 
 def _still_there(old: Mapping[str, Mapping[str, object]], wanted: Mapping[str, object], report: Report) -> None:

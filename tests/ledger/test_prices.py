@@ -11,6 +11,7 @@ import pytest
 from ledger.errors import Misuse
 from ledger.price_update import update_book
 from ledger.prices import PriceBook, spellings
+from tools import update_prices
 
 PINNED = "a1602ee318878fb81492f13f8f294a1f6d66e5cf0dec21887b084552e1bbc702"
 """Change this only together with the reason in the row's source."""
@@ -177,3 +178,28 @@ def test_thresholds_are_read_from_the_table_whatever_their_size():
     prices = PriceBook(update_book({"rows": []}, table, today="2026-06-01", source="test")[0])
     assert prices.long_threshold("claude-x", 0) == 37_000
     assert prices.cost("claude-x", "long:37", 0, 1_000_000, 0, 0, 0, 0) == 9.0
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_would_change_and_leaves_the_book_alone(tmp_path, capsys):
+    rows = document()["rows"]
+    newest = {row["model"]: row for row in rows}
+    table = {name: entry(row["input"], row["output"]) for name, row in newest.items()}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    assert update_prices.main([str(tmp_path / "table.json"), "--dry-run", "--date", "2027-01-01"]) == 0
+    assert "changed  claude-opus-5 from 2027-01-01 on" in capsys.readouterr().out
+    assert document()["rows"] == rows
+
+
+def test_the_shipped_book_is_written_as_the_command_writes_it():
+    assert files("ledger").joinpath("price_book.json").read_text(encoding="utf-8") == update_prices.written(document())
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"claude-x": 1}'])
+def test_a_table_that_is_none_is_refused_in_one_line(tmp_path, capsys, text):
+    (tmp_path / "table.json").write_text(text)
+    assert update_prices.main([str(tmp_path / "table.json")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert update_prices.main([str(tmp_path / "absent.json")]) == 1
