@@ -18,6 +18,7 @@ from ledger.prices import PriceBook
 from ledger.reads import Home, Reads
 from ledger.shell import listen, serve
 from ledger.view import Views
+from local_agent import metrics
 from local_agent.archive import LOCAL, Archive
 from local_agent.courier import Courier
 from local_agent.guard import Guard
@@ -43,7 +44,7 @@ class Agent:
 
     def __init__(self, settings: Settings, identity: Identity, lock: HomeLock, *, clock: Callable[[], int] = now_ms) -> None:
         self.settings, self.clock, self._lock = settings, clock, lock
-        self.port = settings.port
+        self.port, self.began = settings.port, clock()
         self._stop, self._look, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._anew, self._trouble = False, ""
         self._notifier = Notifier(settings.notify)
@@ -100,6 +101,12 @@ class Agent:
         self._look_now()
         if self.courier:
             self.courier.hurry()
+
+    def metrics(self) -> str:
+        return metrics.text(self)
+
+    def trouble(self) -> list[str]:
+        return metrics.trouble(self)
 
     def _config(self) -> dict[str, object]:
         return {"localhost_port": self.port, "dashboard_url": f"http://localhost:{self.port}"}

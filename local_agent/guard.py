@@ -13,7 +13,7 @@ from ledger.errors import Problem
 
 NAMES = ("localhost", "127.0.0.1", "[::1]")
 SAFE = ("GET", "HEAD", "OPTIONS")
-DATA = ("/api", "/ws", "/v1")
+DATA = ("/api", "/ws", "/v1", "/metrics", "/healthz")
 """Paths that hold data; the rest is the page itself, which holds none."""
 
 

@@ -55,7 +55,7 @@ class Eyes:
     def __post_init__(self) -> None:
         self.reports: dict[str, dict[str, object]] = {}
         self._told: tuple[str, int] = ("", -COUNTS_EVERY_MS)
-        self._beat = 0
+        self._beat, self.looked_at = 0, self.clock()
         self._turn = threading.Lock()
 
     def look(self, *, whole: bool = False) -> int:
@@ -66,6 +66,7 @@ class Eyes:
                 self._tell(whole)
             except Full as error:
                 log.warning("%s", error)
+            self.looked_at = self.clock()
             return changed
 
     def _one(self, reader: Reader) -> int:

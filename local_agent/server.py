@@ -28,11 +28,15 @@ ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referre
 
 
 class Doors(Protocol):
-    """What the POSTs set in motion."""
+    """What the POSTs set in motion, and what a monitor asks."""
 
     def read_now(self) -> None: ...
 
     def push_now(self) -> None: ...
+
+    def metrics(self) -> str: ...
+
+    def trouble(self) -> list[str]: ...
 
 
 @dataclass
@@ -94,6 +98,7 @@ def create_app(serving: Serving, live: Live) -> Flask:
 
     app.register_blueprint(read_api(serving.reads, lambda: OURS, name="api", prefix="/api"))
     _posts(app, serving, live)
+    _monitoring(app, serving.doors)
 
     @app.get("/", defaults={"path": ""})
     @app.get("/<path:path>")
@@ -121,6 +126,17 @@ def _posts(app: Flask, serving: Serving, live: Live) -> None:
         _needs_json()
         serving.doors.push_now()
         return {"status": "sync_started"}
+
+
+def _monitoring(app: Flask, doors: Doors) -> None:
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(doors.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8", headers={"cache-control": "no-store"})
+
+    @app.get("/healthz")
+    def healthz() -> tuple[dict[str, object], int]:
+        trouble = doors.trouble()
+        return {"ok": not trouble, "trouble": trouble}, 503 if trouble else 200
 
 
 def _needs_json() -> None:

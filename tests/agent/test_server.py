@@ -82,7 +82,7 @@ def test_nothing_but_the_page_is_served(browser: FlaskClient, path: str) -> None
     assert browser.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/api/status", "/api/sessions", "/api/v1/feed", "/api/export", "/api/openapi.json", "/"])
+@pytest.mark.parametrize("path", ["/api/status", "/api/sessions", "/api/v1/feed", "/api/export", "/api/openapi.json", "/", "/metrics", "/healthz"])
 def test_a_foreign_page_gets_not_one_byte_of_data(browser: FlaskClient, path: str) -> None:
     for headers in ({"Origin": EVIL}, {"Origin": "null"}, {"Host": "evil.example:3001"}, {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}):
         answer = browser.get(path, headers=headers)
@@ -138,6 +138,18 @@ def test_what_a_form_could_send_is_refused(browser: FlaskClient, path: str, kind
 def test_reading_changes_nothing_and_nothing_changes_by_reading(browser: FlaskClient) -> None:
     for path in ("/api/session-update", "/api/netlify-sync"):
         assert browser.get(path).status_code in (404, 405)
+
+
+def test_a_monitor_finds_its_numbers_and_whether_all_is_well(browser: FlaskClient, agent: Agent) -> None:
+    agent.eyes.reports['odd "name"'] = {"state": "unreadable", "skipped": {"no id": 2, "no time": 3}}
+    text = browser.get("/metrics").get_data(as_text=True)
+    assert 'session_agent_reader_ok{reader="odd \\"name\\""} 0' in text
+    assert 'session_agent_left_out{reader="odd \\"name\\""} 5' in text
+    assert browser.get("/healthz").json == {"ok": True, "trouble": []}
+    agent.archive.disk = "full"
+    agent.eyes.looked_at -= 10**6
+    red = browser.get("/healthz")
+    assert (red.status_code, red.json["trouble"]) == (503, ["reading has stopped", "the disk is full"])
 
 
 def test_the_greeting_is_the_predecessors(agent: Agent) -> None:
