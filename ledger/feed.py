@@ -16,9 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from ledger import public
+from ledger.fold import Days
 from ledger.gather import session_of
 from ledger.summary import is_sample, machines, summary
-from ledger.times import iso, shift, zone
+from ledger.times import HOUR, iso, shift, zone
 
 if TYPE_CHECKING:
     from ledger.view import View
@@ -146,8 +147,18 @@ def _changed(view: View, before: Cursor) -> set[str]:
 
 def _turned(view: View, before: list[int], after: list[int]) -> set[str]:
     """Sessions that became active or idle by time alone."""
-    turned = set(before) ^ set(after)
-    return {held.key for held in view.winners.values() if _mark(held.key) in turned} if turned else set()
+    turned, found = set(before) ^ set(after), set[str]()
+    if not turned:
+        return found
+    # Most turned just now; only a viewer who was away for long, or had one that is gone, makes all be looked at.
+    now = view.clock()
+    for held in (*view.active(now), *view.since(now - HOUR), *(view.winners.values())):
+        if (mark := _mark(held.key)) in turned:
+            found.add(held.key)
+            turned.discard(mark)
+            if not turned:
+                break
+    return found
 
 
 def _mark(text: str) -> int:
@@ -158,20 +169,18 @@ def _kept_marks(view: View, whole: Mapping[str, Any], tz: str, today: str) -> di
     """The marks of a summary, worked out once for all who ask for it."""
     kept = view.kept.get(("marks", tz))
     if kept is None or kept[0] is not whole:
-        kept = view.kept[("marks", tz)] = (whole, _marks(whole, today))
+        kept = view.kept[("marks", tz)] = (whole, _marks(whole, view.days(tz), today))
     marks: dict[str, int] = kept[1]
     return marks
 
 
-def _marks(whole: Mapping[str, Any], today: str) -> dict[str, int]:
+def _marks(whole: Mapping[str, Any], days: Days, today: str) -> dict[str, int]:
     """A mark of each part. The days are marked apart: all but the newest, and each of the newest."""
     marks = {name: crc32(_encode(part)) for name, part in whole.items() if name != "days"}
     since = shift(today, 1 - RECENT_DAYS)
-    marks["days"] = crc32(_encode([day for day in whole["days"] if day["date"] < since]))
-    for day in whole["days"][-RECENT_DAYS:]:
-        if day["date"] >= since:
-            marks[day["date"]] = crc32(_encode(day))
-    return marks
+    older = [(day["date"], days.mark(day["date"])) for day in whole["days"] if day["date"] < since]
+    newest = {day["date"]: days.mark(day["date"]) for day in whole["days"][-RECENT_DAYS:] if day["date"] >= since}
+    return {**marks, "days": crc32(_encode(older)), **newest}
 
 
 def _parts(whole: Mapping[str, Any], before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
+
+import msgspec
 
 from ledger.prices import PICO
 from ledger.session import AT, COST, MODEL, REPORTED, Held, Names, Row
 from ledger.times import Zone
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 Cell = list[int]
 """[tokens, cost in pico-dollars, rows that add to it]: a cell without rows is gone, whatever its sums."""
 
@@ -143,6 +147,7 @@ class Days:
         self.zone = zone
         self.days: dict[str, Day] = {}
         self._shown: dict[str, dict[str, object]] = {}
+        self._marks: dict[str, int] = {}
         self._called: dict[str, str] = {}
 
     def change(self, item: Addend, names: Names, sign: int) -> None:
@@ -181,16 +186,25 @@ class Days:
             if not day.rows:
                 del days[date]
             self._shown.pop(date, None)
+            self._marks.pop(date, None)
 
     def public(self, date: str, called: Mapping[str, str]) -> dict[str, object]:
         """The day as it is shown; the same object until it changes. *called* are the names of machines by their source."""
         if called != self._called:
             self._called = dict(called)
             self._shown.clear()
+            self._marks.clear()
         shown = self._shown.get(date)
         if shown is None:
             shown = self._shown[date] = self.days[date].public(date, called)
         return shown
+
+    def mark(self, date: str) -> int:
+        """A short mark of the day as it was last shown: another one when it is shown otherwise."""
+        found = self._marks.get(date)
+        if found is None:
+            found = self._marks[date] = crc32(_encode(self._shown.get(date)))
+        return found
 
     def between(self, first: str, last: str) -> list[tuple[str, Day]]:
         """The days with usage from *first* to *last*, both included, oldest first."""
