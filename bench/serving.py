@@ -23,6 +23,8 @@ from typing import Any
 from bench.table import Figure
 from ledger.keytext import KeyText
 from ledger.record import add, hash_of, to_hex
+from ledger.stores.memory import MemoryStore
+from relay.keys import KeyRing
 from tests.compliance.client import Reply, Sender
 from tests.processes import ROOT, Running, Site, environment, free_port, site, until
 
@@ -35,7 +37,7 @@ def figures() -> list[Figure]:
         relay = place.relay(RELAY_RATE="1000000")
         bench = Bench(place, relay)
         found = [*start_and_rest(relay)]
-        found += bench.pushes(5, PUSHES, senders=1) + bench.pushes(5, PUSHES, senders=8) + bench.pushes(90, BIG_PUSHES, senders=1)
+        found += bench.pushes(5, PUSHES, senders=1) + bench.pushes(5, PUSHES, senders=8) + bench.pushes(90, BIG_PUSHES, senders=1) + bench.sustained()
         found += bench.wire_size()
         found += bench.reads()
         found += asyncio.run(bench.live("SSE"))
@@ -135,11 +137,12 @@ class Bench:
         self.pid = relay.process.pid
         self.read = place.key(relay, "read")
         self.made = 0
+        self.ring = KeyRing([relay.env["RELAY_SECRET"].encode()], MemoryStore(), (), lambda: time.time_ns() // 1_000_000)
 
     def machine(self) -> Machine:
         self.made += 1
         line = Line(self.relay)
-        key = KeyText.parse(self.place.key(self.relay, "push", source=f"bench-{self.made}"))
+        key = KeyText.parse(self.ring.issue("push", "alice", f"bench-{self.made}"))
         sender = Sender(line.post, key, self.relay.url, lambda: int(time.time()))
         sender.start()
         assert sender.push({}, commit=True).status == 200
@@ -174,6 +177,29 @@ class Bench:
             Figure(f"{what}: p50", percentile(times, 0.5), "ms"),
             Figure(f"{what}: p99", percentile(times, 0.99), "ms", "< 500"),
             Figure(f"{what}: relay CPU", cpu / count * 1e6, "µs"),
+        ]
+
+    def sustained(self, machines: int = 50, seconds: float = 20.0) -> list[Figure]:
+        """A hundred pushes a second, as 3,000 machines make that push every half minute."""
+        made = [self.machine() for _ in range(machines)]
+        for machine in made:
+            machine.line.times.clear()
+        errors: list[BaseException] = []
+        threads = [threading.Thread(target=_paced, args=(machine, number * 0.5 / machines, seconds, errors)) for number, machine in enumerate(made)]
+        began = time.perf_counter()
+        with self.cpu() as used:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            elapsed, cpu = time.perf_counter() - began, used()
+        times = [1000 * one for machine in made for one in machine.line.times]
+        what = f"{machines} machines pushing 5 records twice a second"
+        return [
+            Figure(f"{what}: kept up with", len(times) / elapsed, "/s", "100"),
+            Figure(f"{what}: p99", percentile(times, 0.99), "ms", "< 500"),
+            Figure(f"{what}: failed", len(errors), "", "0"),
+            Figure(f"{what}: relay's share of a core", cpu / elapsed * 100, "%"),
         ]
 
     def wire_size(self) -> list[Figure]:
@@ -243,6 +269,22 @@ class Bench:
             time.sleep(10)
             share = used() / 10 * 100
         return [Figure("relay: CPU while nothing happens", share, "%"), Figure("relay: resident after all this", resident_mib(self.pid), "MiB")]
+
+
+def _paced(machine: Machine, begin: float, seconds: float, errors: list[BaseException]) -> None:
+    """A push each half second, on time even after a slow one."""
+    due = time.monotonic() + begin
+    until_when = due + seconds
+    turn = 0
+    while due < until_when:
+        time.sleep(max(0.0, due - time.monotonic()))
+        due += 0.5
+        turn += 1
+        try:
+            machine.push(5, turn)
+        except Exception as error:
+            errors.append(error)
+            return
 
 
 def _many(port: int, pid: int, request: bytes) -> tuple[float, list[float]]:

@@ -77,6 +77,8 @@ class Shell:
         self._kept = kept or Kept()
         self._flying: dict[Hashable, asyncio.Event] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shell")
+        # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
+        self._natives = ThreadPoolExecutor(max(1, threads // 2), thread_name_prefix="native")
         self._bridge = Bridge(app, self._pool)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -93,7 +95,8 @@ class Shell:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.live.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._natives):
+            pool.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
 
     # Requests.
@@ -120,7 +123,7 @@ class Shell:
         native = self._native.get(asked.path)
         if native is not None:
             body = await read_body(scope, receive, BIGGEST_BODY)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, native, asked, body)
+            return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
         tenant = self._who(asked) if self._who and asked.method == "GET" else None
         if tenant is None:
             return await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
