@@ -6,12 +6,12 @@ are committed together or not at all, so a kill at any moment costs a second rea
 """
 from __future__ import annotations
 
-import secrets
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ledger.errors import Full, LedgerError, Unusable
@@ -41,19 +41,17 @@ CREATE TABLE IF NOT EXISTS agent_observed(key TEXT PRIMARY KEY, body TEXT NOT NU
 all others the record itself is what was observed."""
 
 
-@dataclass
 class Step:
     """One reading step under way. *sql* is the transaction's connection, for the reader's own tables.
 
     *fresh* may name sessions that cannot have a record yet, which spares looking for one.
     """
 
-    sql: sqlite3.Connection
-    source: str
-    privacy: Privacy = PLAIN
-    fresh: set[str] = field(default_factory=set)
-    puts: dict[Ref, Record] = field(default_factory=dict)
-    gone: set[Ref] = field(default_factory=set)
+    def __init__(self, sql: sqlite3.Connection, source: str, privacy: Privacy = PLAIN) -> None:
+        self.sql, self.source, self.privacy = sql, source, privacy
+        self.fresh: set[str] = set()
+        self.puts: dict[Ref, Record] = {}
+        self.gone: set[Ref] = set()
 
     def put(self, record: Record) -> None:
         """Keep this state of a record. One that a person forgot is not kept; one that did not change costs nothing."""
@@ -122,7 +120,7 @@ class Archive:
                 sql.execute(statement)
             sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, '1')", (rescue.OPEN,))
         if store.head(LOCAL, self.source) is None:
-            first = Head(self.source, lease=secrets.token_hex(16), committed=True, last_seen=self.clock())
+            first = Head(self.source, lease=os.urandom(16).hex(), committed=True, last_seen=self.clock())
             store.apply(LOCAL, None, first)
         return store
 
@@ -131,7 +129,7 @@ class Archive:
         sql = self.store.connection()
         if not sql.execute("SELECT 1 FROM agent_notes WHERE name = 'alias key'").fetchone():
             with self.store.transaction() as sql:
-                sql.execute("INSERT OR IGNORE INTO agent_notes VALUES ('alias key', ?)", (secrets.token_hex(32),))
+                sql.execute("INSERT OR IGNORE INTO agent_notes VALUES ('alias key', ?)", (os.urandom(32).hex(),))
         return bytes.fromhex(sql.execute("SELECT value FROM agent_notes WHERE name = 'alias key'").fetchone()[0])
 
     def close(self) -> None:

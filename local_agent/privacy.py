@@ -4,11 +4,10 @@ Prompts and whole paths are never part of a body, so there is nothing of them to
 """
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import blake2b
 
 NAMES, ALIASES, NONE = "names", "aliases", "none"
 SECRET_FIELDS = {"project": "project", "title": "session", "git_branch": "branch"}
@@ -42,7 +41,7 @@ class Privacy:
         if re.fullmatch(word + "-[0-9a-f]{8}", text):
             return text
         told = f"{word} {text}".encode("utf-8", "replace")
-        return f"{word}-{hmac.new(self.key, told, sha256).hexdigest()[:8]}"
+        return f"{word}-{blake2b(told, key=self.key[:64], digest_size=4).hexdigest()}"
 
 
 def clean(value: object) -> str:

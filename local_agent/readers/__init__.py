@@ -5,11 +5,9 @@ which reads nothing does not wait for them.
 """
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from local_agent.archive import Archive
@@ -57,6 +55,8 @@ def _claude(settings: Settings, book: Any, accounts: Accounts, user: Path) -> It
 
 
 def _trackers(settings: Settings, account: str) -> Iterator[Reader]:
+    from zoneinfo import ZoneInfo
+
     from local_agent.readers.tracker import TrackerReader
 
     zone = ZoneInfo(settings.tracker_tz) if settings.tracker_tz else None
@@ -87,5 +87,7 @@ def _tools(settings: Settings, book: Any) -> Iterator[Reader]:
 
 def desktop_sessions(user: Path, system: str | None = None) -> Path:
     """Where Claude Desktop keeps the transcripts of its own agent sessions."""
+    import platform
+
     places = {"Darwin": user / "Library/Application Support/Claude", "Windows": user / "AppData/Roaming/Claude"}
     return places.get(system or platform.system(), user / ".config/Claude") / "local-agent-mode-sessions"

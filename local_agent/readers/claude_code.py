@@ -14,12 +14,11 @@ from typing import Protocol
 
 from ledger.errors import Full
 from local_agent.archive import Archive, Step
-from local_agent.readers import limits, sessions
+from local_agent.readers import sessions
 from local_agent.readers.claude import tables
 from local_agent.readers.claude.bodies import body_of, key_of
 from local_agent.readers.claude.book import Book, File, Threshold
 from local_agent.readers.claude.files import Files, place_of
-from local_agent.readers.claude.resets import reset_in
 from local_agent.readers.claude.scan import Batch, Scanner
 from local_agent.readers.claude.walk import Seen, Walk, own_session, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
@@ -223,6 +222,11 @@ class ClaudeReader:
     # -- what else changes
 
     def _limits(self, step: Step, file: File, batch: Batch) -> None:
+        if not batch.errors:
+            return
+        from local_agent.readers import limits
+        from local_agent.readers.claude.resets import reset_in
+
         for raw in batch.errors:
             found = reset_in(raw)
             if found is not None:

@@ -5,9 +5,10 @@ the tracker adds what only it knows. Which of them came first must not matter.
 """
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from ledger.record import Record, Ref
 from local_agent.archive import Step
@@ -146,9 +147,9 @@ def _remove(step: Step, key: str) -> None:
 
 
 def _text(body: Body) -> str:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return msgspec.json.encode(body).decode()
 
 
 def _loaded(text: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(text)
+    found: dict[str, object] = msgspec.json.decode(text)
     return found

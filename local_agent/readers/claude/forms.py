@@ -6,7 +6,6 @@ UTF-8, fields that are null where another version had a value, and lines that a 
 """
 from __future__ import annotations
 
-import json
 import re
 import sys
 from datetime import datetime
@@ -90,6 +89,8 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cach
 
 def lenient(raw: bytes) -> Line | None:
     """The same line with forgiveness for what does not matter. None: no answer at all. Raises Damage."""
+    import json
+
     try:
         found = json.loads(raw.decode("utf-8", "replace"), parse_constant=_no_number)
     except (ValueError, RecursionError):

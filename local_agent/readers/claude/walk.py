@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 SUFFIX = ".jsonl"
 HOT = 20
@@ -20,20 +20,21 @@ DESKTOP = "local-agent-mode-sessions"
 DEEPEST = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """A folder of projects, and the configuration folder it belongs to."""
 
     projects: str
     config: Path
 
 
-@dataclass(slots=True)
 class Seen:
     """One look: files to read, and files that are surely gone."""
 
-    files: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    __slots__ = ("files", "gone")
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.gone: list[str] = []
 
 
 def roots_of(folders: Iterable[Path]) -> list[Root]:
