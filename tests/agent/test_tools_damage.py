@@ -76,7 +76,7 @@ def write_opencode(home: Path, rng: random.Random) -> ToolReader:
 
 
 @pytest.mark.parametrize("write", [write_codex, write_gemini, write_opencode])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1 << 32))
 def test_nothing_that_a_file_may_hold_stops_its_reader(tmp_path_factory, write, seed):
     home = tmp_path_factory.mktemp("home")

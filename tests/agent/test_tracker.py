@@ -297,7 +297,7 @@ def test_skipped_rows_are_counted_by_reason(archive, path):
     assert reader.poll(archive, NOW).counted == {"sessions": 1, "blocks": 0}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_reading_on_equals_reading_anew(tmp_path_factory, seed):
     rng, folder = random.Random(seed), tmp_path_factory.mktemp("walk")
@@ -358,7 +358,7 @@ def block_as_truth(body: dict) -> dict:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_a_damaged_file_never_stops_the_reader(tmp_path_factory, seed):
     rng, folder = random.Random(seed), tmp_path_factory.mktemp("damage")
