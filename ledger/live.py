@@ -27,6 +27,8 @@ LONGEST_QUEUE = 64
 STUCK_S = 30.0
 SILENCE_MS = 60_000
 RECHECK_S = 15.0
+REFRESH_S = 60.0
+"""Some news is made by time alone (a session falls idle, a window ends): viewers are told at least so often."""
 SLICE = 128
 _AGAIN_S = 1.0
 _TICK_S = 1.0
@@ -206,6 +208,13 @@ class Live:
             await asyncio.sleep(_TICK_S)
             ticks += 1
             await self.tick(recheck=ticks % int(RECHECK_S / _TICK_S) == 0)
+            if ticks % int(REFRESH_S / _TICK_S) == 0:
+                self.refresh()
+
+    def refresh(self) -> None:
+        """Look for what time alone has changed."""
+        for tenant in list(self._viewers):
+            self._schedule(tenant)
 
     async def tick(self, *, recheck: bool = False) -> None:
         """Ping the silent, close the stuck, and every quarter minute whoever may no longer stay."""

@@ -29,6 +29,7 @@ ALWAYS = (
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Strict-Transport-Security", "max-age=31536000"),
 )
 """Headers of every answer. The last one means nothing over plain http, so it may stand everywhere."""

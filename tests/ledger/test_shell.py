@@ -390,3 +390,15 @@ def test_who_is_silent_is_asked_and_stays(house: House) -> None:
         viewer.send('{"type":"pong"}')
         viewer.send('{"type":"ping"}')
         assert told(viewer)["type"] == "pong"
+
+
+def test_what_time_alone_changed_is_told_too_and_nothing_where_nothing_did(house: House) -> None:
+    with house.watch() as viewer:
+        subscribed(viewer)
+        assert house.live._loop is not None
+        house.live._loop.call_soon_threadsafe(house.live.refresh)
+        viewer.send('{"type":"ping"}')
+        assert told(viewer)["type"] == "pong"
+        house.number = 1
+        house.live._loop.call_soon_threadsafe(house.live.refresh)
+        assert told(viewer)["cursor"] == "1"
