@@ -38,6 +38,7 @@ class Tracker:
         self.table, columns = DIALECTS[dialect]
         self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.database.execute(f"PRAGMA journal_mode={mode}")
+        self.database.execute("PRAGMA synchronous=OFF")
         self.database.execute(f"CREATE TABLE {self.table} ({columns})")
         self.database.execute(f"CREATE TABLE five_hour_blocks ({BLOCKS})")
 
