@@ -88,7 +88,7 @@ class Delivery:
         self._new_id = new_id or (lambda: f"msg_{secrets.token_urlsafe(12)}")
         self._unanswered: Batch | None = None
         self._suspect: Change | None = None
-        self._limit = self._most = MAX_CHANGES
+        self._limit = self._most = self._passes = MAX_CHANGES
         self._failures = self._restarts = 0
         self._quiet_until = self._beat_at = monotonic()
         self._offset_s, self._corrected = 0, False
@@ -298,14 +298,15 @@ class Delivery:
         self._unanswered = None if batch.type == "push" else self._unanswered
         self._failures = self._restarts = 0
         self._corrected = False
+        self._most = min(whole(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES), self._passes)
         self._limit = min(self._limit * 2, self._most)
-        self._most = whole(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES)
         self._beat_s = whole(document.get("beat_s"), 1, 3600, BEAT_S)
         self.apart_s = whole(document.get("apart_s"), 2, 120, 2)
         self._beat_at = self._monotonic() + self._beat_s
         self.mirror.note_refused(stubs_in(document), batch)
         self.mirror.note(
             state="ok", last_success=now_ms, durable=document.get("durable") is not False, beat_s=document.get("beat_s"), keep_days=document.get("keep_days"),
+            notices=" ".join(map(str, document.get("notices") or [])),
         )  # fmt: skip
 
     def _begin(self, lease: object) -> Outcome:
@@ -362,7 +363,7 @@ class Delivery:
     def _send_less(self, meaning: Meaning) -> Outcome:
         """A proxy's limit: smaller messages may pass. The batch stays in flight, since nobody knows where it went."""
         self._unanswered = None
-        self._limit = self._most = max(1, self._limit // 2)
+        self._limit = self._passes = max(1, self._limit // 2)
         return self._again(meaning.detail)
 
     def _correct_clock(self, reply: Reply, now_ms: int, meaning: Meaning) -> Outcome:

@@ -150,6 +150,8 @@ def pushing(looked: Looked) -> Iterator[Finding]:
     if state.get("stubs"):
         codes = sorted({stub["code"] for stub in state["stubs"]})
         yield Finding("note", f"{len(state['stubs'])} records cannot be shown on the relay ({', '.join(codes)})", "python -m local_agent status --json   (names them)")
+    if "duplicate-source" in state.get("notices", ()):
+        yield Finding("bad", "another agent pushes with this machine's key: the two keep replacing each other's copy", NEW_KEY)
     if state.get("bugs"):
         yield Finding("note", f"agent and relay disagreed about arithmetic {state['bugs']} times and began anew", "please report this, with both versions")
     if state.get("state") in ("halted", "upgrade", "portal"):

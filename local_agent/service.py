@@ -13,13 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import Misconfigured
+from ledger.errors import LedgerError
 
 UNIT, LABEL = "session-relay-agent.service", "org.session-relay.agent"
 GROWING_DELAY = 254
 """The first systemd that can lengthen the pause between restarts."""
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+class ServiceTrouble(LedgerError):
+    """The manager did not do it; the text says what to run instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ WantedBy=default.target
 def unit_word(word: str) -> str:
     """One word of a command line: % and $ mean something there, and so do quotes and backslashes."""
     if any(ord(letter) < 32 for letter in word):
-        raise Misconfigured(f"a service cannot be started from a path with control characters: {word!r}")
+        raise ServiceTrouble(f"a service cannot be started from a path with control characters: {word!r}")
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return escaped if escaped.replace("/", "").replace("-", "").replace(".", "").replace("_", "").isalnum() else f'"{escaped}"'
 
@@ -123,7 +127,7 @@ class Systemd:
         return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
 
     def install(self, program: Program) -> str:
-        """Write the unit and start it, or restart it if it ran. Raises Misconfigured with what to do."""
+        """Write the unit and start it, or restart it if it ran. Raises ServiceTrouble with what to do."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(unit_text(program, systemd=self.version()), "utf-8")
         self._must("daemon-reload")
@@ -153,7 +157,7 @@ class Systemd:
         done = self._run(["systemctl", "--user", *words])
         if done.returncode:
             reason = (done.stderr.strip() or f"systemctl {words[0]} failed").splitlines()[0]
-            raise Misconfigured(f"the unit is written ({self.file}), but {reason}: log in as this user and run  systemctl --user enable --now {UNIT}")
+            raise ServiceTrouble(f"the unit is written ({self.file}), but {reason}: log in as this user and run  systemctl --user enable --now {UNIT}")
 
 
 class Launchd:
@@ -171,7 +175,7 @@ class Launchd:
         done = self._run(["launchctl", "bootstrap", self._domain, str(self.file)])
         if done.returncode:
             reason = (done.stderr.strip() or "launchctl failed").splitlines()[0]
-            raise Misconfigured(f"the agent is described ({self.file}), but {reason}: log in on the screen and run  launchctl bootstrap {self._domain} {shlex.quote(str(self.file))}")
+            raise ServiceTrouble(f"the agent is described ({self.file}), but {reason}: log in on the screen and run  launchctl bootstrap {self._domain} {shlex.quote(str(self.file))}")
         return f"installed and started ({self.file})"
 
     def remove(self) -> str:
@@ -190,9 +194,9 @@ class Launchd:
 
 
 def manager(platform: str, user: Path, config: Path, uid: int, *, run: Run = run_command) -> Systemd | Launchd:
-    """Who runs services here. Raises Misconfigured where there is nobody we know."""
+    """Who runs services here. Raises ServiceTrouble where there is nobody we know."""
     if platform == "darwin":
         return Launchd(user, uid, run=run)
     if platform.startswith("linux"):
         return Systemd(config, run=run)
-    raise Misconfigured("services are known here for Linux (systemd) and macOS (launchd): start  python -m local_agent run  at log-in yourself")
+    raise ServiceTrouble("services are known here for Linux (systemd) and macOS (launchd): start  python -m local_agent run  at log-in yourself")

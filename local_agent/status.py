@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger.prices import PriceBook
 from ledger.stores.sqlite import SqliteStore
-from ledger.times import iso
+from ledger.times import iso, parse
 from ledger.view import Views
 from local_agent.archive import LOCAL
 from local_agent.identity import Identity
@@ -63,7 +63,7 @@ def _relay(settings: Settings, mirror: Mirror | None) -> dict[str, Any]:
         "url": settings.relay, "state": notes.get("state", "new") if settings.key else "no key", "detail": notes.get("detail", ""),
         "last_success": iso(int(last)) if last.isdigit() else None, "behind": len(mirror.difference(10_000)), "committed": place.committed,
         "durable": notes.get("durable") != "False", "keep_days": int(notes["keep_days"]) if notes.get("keep_days", "").isdigit() else None,
-        "bugs": int(notes.get("bugs", "0")), "stubs": [{"kind": s.ref.kind, "id": s.ref.id, "code": s.code} for s in mirror.stubs()],
+        "notices": notes.get("notices", "").split(), "bugs": int(notes.get("bugs", "0")), "stubs": [{"kind": s.ref.kind, "id": s.ref.id, "code": s.code} for s in mirror.stubs()],
     }  # fmt: skip
 
 
@@ -119,19 +119,35 @@ def _reader_line(name: str, report: dict[str, Any], ink: Ink) -> str:
 
 
 def _usage_lines(said: dict[str, Any], ink: Ink) -> list[str]:
-    lines = []
+    now, rows = parse(said["time"]), []
     block = said["block"]
     if block:
-        percent = block.get("percent")
-        figure = bar(percent, ink) if percent is not None else f"{block['tokens']['total']:,} tokens"
-        lines.append(f"block    {figure}  until {block['end']}{_money(block.get('cost'))}")
+        rows.append(("Current block", _block(block, now, ink)))
     for limit in said["limits"]:
-        lines.append(f"{str(limit.get('label') or limit.get('window'))[:8]:8} {bar(limit.get('percent') or 0, ink)}  resets {limit.get('resets_at')}")
+        rows.append((one_line(str(limit.get("label") or limit.get("window"))), f"{bar(limit.get('percent') or 0, ink)}  resets in {left(limit.get('resets_at'), now)}"))
     for name in ("today", "week", "month"):
         total = said["totals"].get(name)
         if total:
-            lines.append(f"{name:8} {_tokens(total):>15,} tokens{_money(total.get('cost'))}")
-    return lines
+            rows.append((name.capitalize(), f"{_tokens(total):>{BAR},} tokens{_money(total.get('cost'))}"))
+    width = max((len(name) for name, _ in rows), default=0)
+    return [f"{name:{width}}  {text}" for name, text in rows]
+
+
+def _block(block: dict[str, Any], now: int, ink: Ink) -> str:
+    percent = block.get("percent")
+    figure = bar(percent, ink) if percent is not None else f"{block['tokens']['total']:>{BAR},} tokens"
+    ahead = (block.get("projection") or {}).get("percent")
+    heading = f", heading for {ahead:.0f} %" if ahead is not None and percent is not None and ahead > percent + 0.5 else ""
+    return f"{figure}  {left(block['end'], now)} left{heading}{_money(block.get('cost'))}"
+
+
+def left(until: str | None, now: int) -> str:
+    """How long until then, in the two largest units."""
+    if not until:
+        return "an unknown time"
+    minutes = max(0, parse(until) - now) // 60_000
+    days, hours = minutes // 1440, minutes // 60
+    return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60:02} min" if hours else f"{minutes} min"
 
 
 def _tokens(total: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from local_agent import cli, settings
 from local_agent.delivery import Outcome
 from local_agent.lock import HomeLock
 from local_agent.once import in_words, push
-from local_agent.status import bar, gather, paint, plain
+from local_agent.status import bar, gather, left, paint, plain
 from tests.agent.trackers import Tracker
 
 Ran = tuple[int, str, str]
@@ -220,6 +220,11 @@ def test_a_bar_is_full_at_a_hundred_and_never_longer() -> None:
     assert bar(0, plain).startswith("░" * 24)
     assert bar(250, plain).startswith("█" * 24 + " ")
     assert "50.0 %" in bar(50, plain)
+
+
+@pytest.mark.parametrize(("until", "text"), [("2026-11-22T22:00:00.000Z", "1 h 13 min"), ("2026-11-22T20:50:00Z", "3 min"), ("2026-11-26T03:46:00Z", "3 d 6 h"), ("2020-01-01T00:00:00Z", "0 min"), (None, "an unknown time")])
+def test_what_is_left_is_told_in_two_units(until: str | None, text: str) -> None:
+    assert left(until, 1_795_380_420_000) == text
 
 
 def test_nothing_from_outside_colours_the_terminal(tmp_path: Path) -> None:

@@ -470,6 +470,9 @@ def test_a_proxy_that_refuses_large_messages_gets_smaller_ones_and_condemns_noth
     laptop.settle(100)
     assert laptop.mirror.stubs() == []
     laptop.check()
+    laptop.write(*(f"t{n}" for n in range(10)))
+    laptop.settle()
+    assert max(len(message["put"]) for message in laptop.relay.log[-10:]) <= 4, "what passed once is not exceeded again"
 
 
 def test_stubs_of_the_relay_are_remembered_until_the_record_is_taken(laptop: Laptop) -> None:

@@ -73,6 +73,7 @@ CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
     (lambda looked: replace(looked, key_taken=NotPaired("the relay does not take this key")), "does not take this key", "keys create"),
     (with_status(relay={"durable": False}), "memory only", "RELAY_STORE"),
     (with_status(relay={"stubs": [{"kind": "session", "id": "x", "code": "too-large"}]}), "1 records cannot be shown", "status --json"),
+    (with_status(relay={"notices": ["duplicate-source"]}), "another agent pushes with this machine's key", "keys create"),
     (with_status(relay={"bugs": 2}), "disagreed", "report"),
     (with_status(relay={"state": "halted", "detail": "the key was revoked"}), "the key was revoked", "keys create"),
     (with_status(readers={"tracker": {"state": "unreadable", "detail": "locked"}, "claude": {"state": "ok"}}), "tracker cannot be read: locked", "what was known of it stays"),

@@ -13,9 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import Misconfigured
 from local_agent.notify import Notifier
-from local_agent.service import LABEL, UNIT, Launchd, Program, Systemd, manager, plist_bytes, this_program, unit_text
+from local_agent.service import (
+    LABEL,
+    UNIT,
+    Launchd,
+    Program,
+    ServiceTrouble,
+    Systemd,
+    manager,
+    plist_bytes,
+    this_program,
+    unit_text,
+)
 
 ODD = 'a folder with "quotes", 100% and $HOME'
 
@@ -108,7 +118,7 @@ def test_removing_leaves_nothing_and_twice_is_fine(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_a_user_session_is_told_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="systemctl --user enable --now"):
+    with pytest.raises(ServiceTrouble, match="systemctl --user enable --now"):
         Systemd(tmp_path, run=Commands(daemon_reload=failing("Failed to connect to bus: No medium found"))).install(a_program(tmp_path))
 
 
@@ -130,7 +140,7 @@ def test_launchd_is_asked_in_its_own_words(tmp_path: Path) -> None:
 
 
 def test_an_unknown_system_is_told_how_to_start_it_by_hand(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="local_agent run"):
+    with pytest.raises(ServiceTrouble, match="local_agent run"):
         manager("win32", tmp_path, tmp_path, 0)
 
 
