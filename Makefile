@@ -21,8 +21,8 @@ demo: $(VENV)/.run  ## the same on generated sample data
 test: $(VENV)/.test  ## every test that this machine can run; says what was skipped and why
 	@$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-long: $(VENV)/.test  ## the nightly figures
-	@$(PY) -m tools.nightly
+test-long: $(VENV)/.test  ## everything, the nightly figures too (hours)
+	@$(PY) -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test  ## style and types
 	@$(PY) -m ruff check .
