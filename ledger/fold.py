@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ledger.prices import PICO
-from ledger.session import AT, COST, MODEL, REPORTED, Held, Names, Row
+from ledger.session import AT, COST, MODEL, REPORTED, SYNTHETIC, Held, Names, Row
 from ledger.times import Zone
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -128,7 +128,7 @@ class Day:
             cell[:] = cell[0] + tokens, cell[1] + cost, cell[2] + rows
         return {
             "date": date, "cost": usd(self.cost), "tokens": self.tokens, "sessions": self.sessions,
-            "models": _cells(self.models), "projects": _cells(self.projects), "machines": _cells(machines), "tools": _cells(self.tools),
+            "models": _cells(self.models, SYNTHETIC), "projects": _cells(self.projects), "machines": _cells(machines), "tools": _cells(self.tools),
         }  # fmt: skip
 
 
@@ -136,8 +136,8 @@ def usd(pico: int) -> float:
     return round(pico / PICO, 9)
 
 
-def _cells(cells: dict[str, Cell]) -> dict[str, list[float]]:
-    return {name: [cell[0], usd(cell[1])] for name, cell in sorted(cells.items())}
+def _cells(cells: dict[str, Cell], without: str | None = None) -> dict[str, list[float]]:
+    return {name: [cell[0], usd(cell[1])] for name, cell in sorted(cells.items()) if name != without}
 
 
 class Days:

@@ -8,7 +8,7 @@ from ledger import bodies
 from ledger.blocks import LENGTH, Window
 from ledger.pace import length_of, runs_out, spread
 from ledger.prices import PICO
-from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, Held, Row, tokens_of
+from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, Held, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _models(rows: Iterable[Row], names: Sequence[str]) -> tuple[list[dict[str, A
     models = [
         {"model": names[model], "tokens": tokens, "cost": None if model in unpriced and not cost else cost / PICO}
         for model, (tokens, cost) in sorted(sums.items(), key=lambda pair: (-pair[1][1], -pair[1][0], names[pair[0]]))
+        if names[model] != SYNTHETIC
     ]
     return models, sorted(names[model] for model in unpriced)
 
@@ -153,6 +154,7 @@ def block(view: View, account: tuple[str, str], window: Window, now: int) -> dic
         "models": [
             {"model": view.names.list[model], "tokens": tokens, "cost": cost / PICO}
             for model, (tokens, cost) in sorted(window.models.items(), key=lambda pair: (-pair[1][1], -pair[1][0]))
+            if view.names.list[model] != SYNTHETIC
         ],
         "burn": burn if is_active else None,
         "tracker": None,

@@ -14,6 +14,8 @@ from ledger import bodies
 from ledger.prices import PICO, PriceBook
 
 UNPRICED = -1
+SYNTHETIC = "<synthetic>"
+"""What the tool writes where no model answered: a sign of use, but no model."""
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(bodies.Session).decode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -135,7 +137,8 @@ def hold(
     last = max(body.last_activity or 0, body.end_time or 0 if not body.last_activity else 0, used, start)
     declared = body.provenance == "declared"
     body.usage = []
-    models = tuple(dict.fromkeys([*(names.list[row[MODEL]] for row in rows), *body.models_used]))
+    named = dict.fromkeys([*(names.list[row[MODEL]] for row in rows), *body.models_used])
+    models = tuple(model for model in named if model and model != SYNTHETIC)
     return Held(
         key=key, source=source, seq=seq, lease=lease, hash=hash & 0xFFFF_FFFF_FFFF_FFFF, head=_encode(body), usage=usage, parts=parts,
         text="\n".join(filter(None, (body.title, body.project, body.git_branch))).casefold(),
