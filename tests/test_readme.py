@@ -19,7 +19,7 @@ from relay.app import Relay, create_app
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
-NOT_OURS = {"UTC", "HOME", "TERM", "TZ", "NO_COLOR", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "O_NOFOLLOW", "AWS_LAMBDA_FUNCTION_NAME", "SUPABASE_ANON_KEY"}
+NOT_OURS = {"UTC", "HOME", "TERM", "TZ", "NO_COLOR", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "O_NOFOLLOW", "SUPABASE_ANON_KEY"}
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -70,7 +70,7 @@ def answers(url: str) -> bool:
 
 def variables() -> set[str]:
     text = "".join((ROOT / home / "settings.py").read_text(encoding="utf-8") for home in ("relay", "local_agent"))
-    return {name for name in re.findall(r'"([A-Z][A-Z_]*[A-Z])"', text) if name not in NOT_OURS and not name.startswith("XDG_")}
+    return {name for name in re.findall(r'"([A-Z][A-Z_]*[A-Z])"', text) if name not in NOT_OURS and not name.startswith(("XDG_", "AWS_"))}
 
 
 @pytest.mark.parametrize("name", sorted(variables()))
