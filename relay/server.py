@@ -95,7 +95,7 @@ def run(settings: Settings, *, ready: Callable[[int], None] | None = None, stop:
 
         def listening(port: int) -> None:
             kept = "" if store.durable else "; nothing outlives this process: agents fill it again"
-            log.info("listening on http://%s:%d as %s, store %s%s", settings.host, port, settings.url, settings.store.split("@")[-1], kept)
+            log.info("listening on port %d of %s as %s, store %s%s", port, settings.host, settings.url, settings.store.split("@")[-1], kept)
             if ready:
                 ready(port)
 
