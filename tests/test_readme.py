@@ -53,7 +53,7 @@ def test_every_command_shown_is_one_that_exists(page: str, line: str) -> None:
 def parses(module: str, words: list[str]) -> None:
     """The command line is one that the program takes; nothing is run."""
     words = ["--help" if word == "…" else word for word in words]
-    if module == "local_agent" and words[:1] == ["statusline"]:
+    if module in ("pip", "venv") or words[:1] == ["statusline"]:
         return
     parser: argparse.ArgumentParser | None = {"relay": relay_cli._parser, "local_agent": agent_cli.parser}.get(module, lambda: None)()
     if parser is None:
