@@ -88,6 +88,14 @@ def prepared(answer: Answer) -> tuple[Answer, Answer] | None:
     return plain, Answer(200, [*weak, (b"content-encoding", b"gzip")], gzip.compress(answer.body, 5, mtime=0))
 
 
+def compressed(answer: Answer) -> Answer:
+    """What is not kept goes out compressed all the same: a key's first answer, which is a page's largest."""
+    if answer.status != 200 or len(answer.body) < _WORTH_COMPRESSING or header(answer.headers, b"content-encoding") or b"json" not in header(answer.headers, b"content-type"):
+        return answer
+    headers = [(name, weakened(value) if name == b"etag" else value) for name, value in with_vary(answer.headers, b"Accept-Encoding") if name != b"content-length"]
+    return Answer(200, [*headers, (b"content-encoding", b"gzip")], gzip.compress(answer.body, 5, mtime=0))
+
+
 def header(headers: Headers, name: bytes) -> bytes:
     return next((value for given, value in headers if given == name), b"")
 

@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.kept import Answer, Headers, Kept, prepared
+from ledger.kept import Answer, Headers, Kept, compressed, prepared
 from ledger.live import Admission, Live, Viewer
 
 THREADS = 8
@@ -126,7 +126,10 @@ class Shell:
             return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
         tenant = self._who(asked) if self._who and asked.method == "GET" else None
         if tenant is None:
-            return await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
+            answer = await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
+            if answer is None or asked.method != "GET" or "gzip" not in asked.headers.get("accept-encoding", ""):
+                return answer
+            return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
         return await self._kept_answer(tenant, asked, scope, send)
 
     async def _kept_answer(self, tenant: str, asked: Asked, scope: Any, send: Any) -> Answer | None:
