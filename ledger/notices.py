@@ -4,20 +4,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ledger.times import parse
+from ledger.times import HOUR, parse
 
 STEPS = ((100, "bad"), (90, "warn"), (75, "info"))
 AHEAD = 5.0
 """Points ahead of an even pace that are worth a word."""
+FRESH_SILENCE = 24 * HOUR
+"""A machine that has been silent for longer is switched off, which is no news."""
 Notice = dict[str, Any]
 
 
 def notices(
     block: Mapping[str, Any] | None, limits: Sequence[Mapping[str, Any]], machines: Sequence[Mapping[str, Any]],
-    stubs: Sequence[Mapping[str, str]],
+    stubs: Sequence[Mapping[str, str]], now: int,
 ) -> list[Notice]:  # fmt: skip
     """Worst first; the id stays the same for the same matter, so that it can be dismissed or replaced."""
-    found = [*_steps(limits), *_heading(block), *_pace(limits), *_machines(machines), *_refused(stubs)]
+    found = [*_steps(limits), *_heading(block), *_pace(limits), *_machines(machines, now), *_refused(stubs)]
     rank = {"bad": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda notice: (rank[notice["level"]], notice["id"]))
 
@@ -57,9 +59,9 @@ def _pace(limits: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
         yield _notice(f"pace/{limit['key']}/{limit['resets_at']}", "warn", text, limit["runs_out_at"])
 
 
-def _machines(machines: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
+def _machines(machines: Iterable[Mapping[str, Any]], now: int) -> Iterable[Notice]:
     for machine in machines:
-        if not machine["online"] and machine["last_seen"]:
+        if not machine["online"] and machine["last_seen"] and now - parse(machine["last_seen"]) < FRESH_SILENCE:
             yield _notice(f"silent/{machine['source']}", "info", f"{machine['name']} is silent.", machine["last_seen"])
         for name, reader in sorted(machine["readers"].items()):
             if isinstance(reader, Mapping) and reader.get("state") == "unreadable":
