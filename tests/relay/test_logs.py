@@ -1,0 +1,86 @@
+"""One line an event, in the asked form, and never a secret or a line break that somebody sent."""
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from ledger.asked import Asked
+from relay.keys import KeyRing
+from relay.logs import AccessLog, clean, configure
+from tests.ledger.ledgerkit import StoppedClock
+from tests.relay.house import RelayHouse
+
+
+@pytest.fixture
+def quiet_after():
+    """Gives the loggers back as they were."""
+    root = logging.getLogger()
+    before, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:], logging.raiseExceptions = before, raises
+    root.setLevel(level)
+
+
+def lines(capsys):
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_event_is_one_line_whatever_it_says(form, capsys, quiet_after):
+    configure(form)
+    logging.getLogger("audit").info("refused: %s", "two\nlines \x1b[31m", extra={"address": "192.0.2.1"})
+    (line,) = lines(capsys)
+    assert "\x1b" not in line and "192.0.2.1" in line
+    if form == "json":
+        assert json.loads(line)["log"] == "audit"
+
+
+def test_an_unforeseen_error_keeps_its_kind_and_place_in_one_line(capsys, quiet_after):
+    configure("text")
+    try:
+        raise ZeroDivisionError("by nothing")
+    except ZeroDivisionError as error:
+        logging.getLogger("relay").error("GET /x failed", exc_info=error)
+    (line,) = lines(capsys)
+    assert "ZeroDivisionError: by nothing" in line and "test_logs.py:" in line and "Traceback" not in line
+
+
+def test_a_key_is_never_written_in_full():
+    key = RelayHouse().key()
+    assert clean(f"/x/{key}?y") == "/x/sr_read_…?y"
+
+
+def test_an_answer_is_a_line_with_who_asked():
+    for form, read in (("text", str), ("json", json.loads)):
+        out = io.StringIO()
+        log = AccessLog(form, out)
+        log(Asked("GET", "/sessions\n", "ticket=secret", {}, "192.0.2.1", {"tenant": "alice", "key": "abc"}), 200, 12, 0.0015)
+        log.write()
+        assert read(out.getvalue()) and out.getvalue().count("\n") == 1 and "secret" not in out.getvalue() and "alice" in out.getvalue()
+        assert log.answers == {200: 1}
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    closed = io.StringIO()
+    closed.close()
+    log = AccessLog("text", closed)
+    log(Asked("GET", "/", "", {}, ""), 200, 0, 0.0)
+    log.write()
+
+
+def test_every_use_of_a_key_and_every_refusal_is_audited_once(caplog):
+    house = RelayHouse()
+    with caplog.at_level(logging.INFO, "audit"):
+        key = house.key()
+        for _ in range(3):
+            house.ask("/status", key)
+        house.ask("/status", "sr_read_wrong")
+        house.post(active_sessions=[], key="wrong")
+    said = [record.getMessage() for record in caplog.records if record.name == "audit"]
+    assert said == ["key used", "refused: unknown-key", "refused: post"]
+    used = caplog.records[0]
+    assert (used.tenant, used.scope) == ("alice", "read") and used.key == key.split("_")[2][-12:]
+    assert KeyRing([b"x"], house.store, (), StoppedClock()).list()[0].last_use == house.clock()
