@@ -1,6 +1,7 @@
 """The block that is open now: how much of it is used, how fast, and where that leads."""
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies
@@ -158,17 +159,18 @@ def _declared(block: dict[str, Any], now: int) -> dict[str, Any]:
 
 
 def recent_blocks(view: View, account: Account | None, now: int) -> list[dict[str, Any]]:
-    """The newest blocks and gaps of an account, oldest first."""
+    """The newest blocks of an account, oldest first. Gaps are the time between them, and not shown."""
     if account is None:
         return []
-    blocks = view.blocks(account).all()
+    newest = reversed(view.blocks(account).all())
+    blocks = [*islice((block for block in newest if not block.gap), RECENT)][::-1]
     largest = view.blocks(account).largest
     shares = {
         limit.resets_at: limit.used_percent
         for _, limit in view.limits(expired=True) if limit.window == "five_hour" and view.account_for(limit) == account and limit.resets_at
     }  # fmt: skip
     found = []
-    for window in blocks[-RECENT:]:
+    for window in blocks:
         official = next((share for reset, share in shares.items() if window.basis == "official" and abs(reset - window.end) <= SAME_WINDOW), None)
         percent = official if official is not None else window.tokens / largest * 100 if largest else 0.0
         found.append(
