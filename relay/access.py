@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ledger.errors import Problem
+from ledger.keytext import claims_of
 from ledger.reads import Access
-from relay.keys import TOUCH_MS, Found, KeyRing
+from relay.keys import TOUCH_MS, KeyRing
 from relay.limits import Limits
 
 BELIEVED_MS = 10_000
@@ -116,7 +117,7 @@ class Door:
             found = self._ring.open(token, now)
         except Problem as problem:
             raise self._refused(problem, address, now) from None
-        self._note(found, address, now)
+        self._note(found.id, address, now)
         expires = found.expires
         until = min(now + BELIEVED_MS, expires) if expires else now + BELIEVED_MS
         return Entered(Access(found.tenant, found.scope, None), found.id, expires, until)
@@ -137,16 +138,21 @@ class Door:
         problem.headers.update(_ASK)
         return problem
 
-    def _note(self, found: Found, address: str, now: int) -> None:
+    def pushed(self, key_id: str, address: str) -> None:
+        """A message signed with that key was taken."""
+        self._note(key_id, address, self._clock())
+
+    def _note(self, id: str, address: str, now: int) -> None:
         """One line in the audit log, and last use on the shelf, per key and quarter of an hour."""
-        if now - self._touched.get(found.id, -TOUCH_MS) < TOUCH_MS:
+        if now - self._touched.get(id, -TOUCH_MS) < TOUCH_MS:
             return
         with self._lock:
             if len(self._touched) >= _REMEMBERED:
                 self._touched.clear()
-            self._touched[found.id] = now
-        audit.info("key used", extra={"key": found.id[-12:], "scope": found.scope, "tenant": found.tenant, "address": address})
-        self._ring.touch(found.id, now)
+            self._touched[id] = now
+        claims = claims_of(id)
+        audit.info("key used", extra={"key": id[-12:], "scope": claims.scope, "tenant": claims.tenant, "address": address})
+        self._ring.touch(id, now)
 
 
 def _token(headers: Mapping[str, str]) -> str:

@@ -118,6 +118,8 @@ def _errors(app: Flask) -> None:
 def _push_and_live(app: Flask, relay: Relay) -> None:
     def push() -> Response:
         status, headers, body = relay.push.answer(request.method, request.path, lower_headers(), lambda length: request.get_data(), address=address())
+        if status == 200:
+            relay.door.pushed(request.headers["relay-key"], address())
         return Response(body, status, headers)
 
     def live_ticket() -> Mapping[str, Any]:

@@ -26,7 +26,11 @@ def shell_of(relay: Relay) -> Shell:
     """*relay* behind the thin shell, with the push answered without Flask."""
 
     def push(asked: Asked, body: bytes) -> Answer:
-        status, headers, answer = relay.push.answer(asked.method, asked.path, asked.headers, body, address=address_of(asked.client))
+        address = address_of(asked.client)
+        status, headers, answer = relay.push.answer(asked.method, asked.path, asked.headers, body, address=address)
+        if status == 200:
+            relay.door.pushed(asked.headers["relay-key"], address)
+            asked.note["key"] = asked.headers["relay-key"][-12:]
         return Answer(status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], answer)
 
     def who(asked: Asked) -> str | None:

@@ -71,6 +71,16 @@ def test_a_log_that_nobody_reads_stops_nothing():
     log.write()
 
 
+def test_pushes_are_audited_too(caplog):
+    house = RelayHouse()
+    with caplog.at_level(logging.INFO, "audit"):
+        sender = house.sender("alice", "laptop")
+        sender.start()
+        for _ in range(3):
+            assert sender.push(commit=True).status == 200
+    assert [(record.getMessage(), record.scope, record.key) for record in caplog.records if record.name == "audit"] == [("key used", "push", sender.key.id[-12:])]
+
+
 def test_every_use_of_a_key_and_every_refusal_is_audited_once(caplog):
     house = RelayHouse()
     with caplog.at_level(logging.INFO, "audit"):
