@@ -166,8 +166,7 @@ class Agent:
 
     def _follow(self) -> None:
         """When a file changed."""
-        ours, theirs = f"{self.settings.home}/", f"{self.settings.home}/statusline"
-        follower = Follower(self.eyes.readers, self._look_now, ignore=lambda path: path.startswith(ours) and not path.startswith(theirs))
+        follower = Follower(self.eyes.readers, self._look_now, ignore=is_no_news(self.settings))
         while not self._stop.is_set():
             try:
                 follower.run(self._stop)
@@ -206,3 +205,19 @@ class Agent:
             thread.join(LAST_LOOK_S)
         if not any(thread.is_alive() for thread in reading):
             self.archive.close()
+
+
+def is_no_news(settings: Settings) -> Callable[[str], bool]:
+    """Which changed paths are our own writing, or only neighbours of a tracker's database."""
+    ours, limits = f"{settings.home}/", f"{settings.home}/statusline"
+    trackers: dict[str, tuple[str, ...]] = {}
+    for path in settings.trackers:
+        trackers[str(path.parent)] = (*trackers.get(str(path.parent), ()), path.name)
+
+    def no_news(path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if path.startswith(ours) and not path.startswith(limits):
+            return folder not in trackers or not name.startswith(trackers[folder])
+        return folder in trackers and not name.startswith(trackers[folder])
+
+    return no_news

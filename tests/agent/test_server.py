@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from ledger.record import Record
-from local_agent.agent import Agent
+from local_agent.agent import Agent, is_no_news
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock
 from local_agent.server import create_app
@@ -161,3 +161,11 @@ def test_the_greeting_is_the_predecessors(agent: Agent) -> None:
     assert (len(greeting["active_sessions"]), len(greeting["recent_sessions"]), len(greeting["five_hour_blocks"])) == (1, 10, 5)
     assert set(greeting["config"]) == {"ping_interval", "auto_refresh"}
     assert {"today", "weekly", "current_block"} <= set(greeting["analytics"])
+
+
+def test_only_what_can_be_news_wakes_the_readers() -> None:
+    quiet = is_no_news(Settings(home=Path("/u/home"), trackers=(Path("/u/db/a.db"), Path("/u/db/b.db"), Path("/u/home/own.db")), transcripts=(Path("/u/.claude"),)))
+    for path in ("/u/home/archive.db-wal", "/u/home/key", "/u/db/other.log"):
+        assert quiet(path)
+    for path in ("/u/db/a.db", "/u/db/b.db-wal", "/u/home/own.db-journal", "/u/home/statusline/x.json", "/u/.claude/projects/p/s.jsonl"):
+        assert not quiet(path)
