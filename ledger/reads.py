@@ -128,7 +128,8 @@ class Reads:
             kept = {name: value for name, value in found.headers.items() if name in ("etag", "cache-control", "vary")}
             return Answer(304, kept)
         if method == "HEAD":
-            return replace(found, body=b"", stream=None, headers={**found.headers, "content-length": str(len(found.body))})
+            length = {} if found.stream is not None else {"content-length": str(len(found.body))}
+            return replace(found, body=b"", stream=None, headers={**found.headers, **length})
         return found
 
     def _answer(self, access: Access | None, method: str, path: str, query: Mapping[str, str]) -> Answer:

@@ -70,6 +70,8 @@ class AskedSessions(Asked):
 
 
 class AskedFeed(Asked):
+    # A browser that does not know its zone says something all the same; its page is worth more than a refusal.
+    tz = fields.String(validate=validate.Length(max=64), metadata={"description": "The viewer's time zone; one that is unknown counts as not given."})
     cursor = fields.String(validate=validate.Length(max=16384), metadata={"description": "`cursor` of the feed before; none for everything."})
     sessions = fields.Integer(load_default=200, validate=validate.Range(0, 1000), metadata={"description": "How many of the newest sessions, if everything comes."})
 

@@ -229,7 +229,7 @@ def test_pages_show_every_session_that_stays_as_it_is_exactly_once(ages, size, s
         ("/sessions", {"active": "perhaps"}, "active"), ("/sessions", {"since": "yesterday"}, "since"), ("/sessions", {"sort": "-fame"}, "sort"),
         ("/sessions", {"cursor": "%%%"}, "cursor"), ("/sessions", {"cursor": "WzFd"}, "cursor"), ("/sessions", {"q": "x" * 201}, "q"),
         ("/sessions/recent", {"limit": "-1"}, "limit"), ("/five-hour-blocks", {"limit": "1e3"}, "limit"), ("/export", {"format": "xml"}, "format"),
-        ("/export", {"kind": "secrets"}, "kind"), ("/v1/feed", {"sessions": "-1"}, "sessions"), ("/v1/feed", {"tz": "Mars/Olympus"}, "tz"),
+        ("/export", {"kind": "secrets"}, "kind"), ("/v1/feed", {"sessions": "-1"}, "sessions"), ("/machines", {"tz": "Mars/Olympus"}, "tz"),
         ("/analytics/current", {"tz": "../../etc/passwd"}, "tz"), ("/sessions", {"until": "9" * 400}, "until"), ("/sessions", {"since": "99999-01-01"}, "since"),
     ],
 )  # fmt: skip
@@ -238,6 +238,10 @@ def test_a_bad_parameter_is_named(house, path, query, parameter):
     problem = json.loads(answer.body)
     assert (answer.status, problem["type"], problem["parameter"]) == (400, "malformed", parameter)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_page_that_does_not_know_its_zone_is_shown_the_machines(house):
+    assert house.get("/v1/feed", tz="Etc/Nowhere")["summary"]["tz"] == "Europe/Berlin"
 
 
 def test_a_cursor_of_another_order_is_refused(house):
