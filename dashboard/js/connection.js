@@ -25,7 +25,8 @@ export function connect(o) {
   const later = o.later ?? ((fn, wait) => setTimeout(fn, wait)), cancel = o.cancel ?? ((id) => clearTimeout(id));
   let state = "", why = "", stopped = false, have = false, stored = false, role = o.hint, known = false;
   let agent = /** @type {Home|null} */ (null), relay = /** @type {Home|null} */ (null);
-  let lost = clock(), asking = false;
+  const began = clock();
+  let lost = began, asking = false, looking = true;
   const timer = /** @type {Record<string, any>} */ ({});
   const set = (name, fn, wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
   /** One live channel: to the agent, or to the relay. @param {Role} to */
@@ -43,19 +44,22 @@ export function connect(o) {
   /** @param {string} is */
   async function assume(is) {
     role = is;
-    relay = o.relayFor(role);
+    const next = o.relayFor(role);
+    if (next?.base !== relay?.base || next?.key !== relay?.key) relay = next; // a request under way stays the same one
     agent = await o.agentFor(role);
   }
   async function look() {
     const who = await o.ping(o.self, 900);
-    if (stopped || !who) return;
+    looking = false;
+    if (stopped) return;
+    if (!who) return late();
     const changed = who.home !== role, first = !known;
     known = true;
     if (changed) { o.role(who.home); drop(A); drop(R); }
     if (changed || !agent) await assume(who.home);
     if (stopped) return;
     dial(A, agent);
-    if (!agent && (changed || first)) ask();
+    if (!agent && (changed || (first && !have))) ask();
   }
 
   // ---- a live channel
@@ -120,7 +124,7 @@ export function connect(o) {
       lost = clock();
       if (relay) { set("hurry", () => { if (!A.live && state === "live") fallback(); }, T.giveUp - 100); ask(); } else fallback();
     }
-    if (c === A) schedule();
+    if (c === A) { late(); schedule(); }
     if (c === R && was && !A.live) set("poll", ask, T.probe);
   }
 
@@ -164,16 +168,22 @@ export function connect(o) {
   function settle(reason) { if (!A.live && !A.ws && (state !== "connecting" || reason || clock() - lost >= T.hedge)) fallback(reason); }
   function fallback(reason = "") { if (!A.live && !R.live) go(have || stored ? "stored" : "none", reason); }
 
+  /** A second has passed: show the best that is at hand, unless an answer to an empty page is under way. */
+  function late() { if (state === "connecting" && clock() - began >= T.giveUp && (stored || !(asking || looking || A.dialling || A.ws))) fallback(); }
+
   // ---- start
   (async () => {
     go("connecting");
     o.load().then((found) => { stored = found; });
-    if (role) await assume(role);
+    o.early?.().then((feed) => { if (feed && !have && !stopped) have = o.apply(feed, o.self, true); });
+    const assumed = role ? assume(role) : null;
+    if (role === "relay" && relay?.key) ask(); // not waiting for what the browser says about permissions
+    await assumed;
     if (stopped) return;
     if (role === "agent") dial(A, agent); else if (relay?.key) ask();
     look().then(schedule);
     later(() => { if (!A.live) ask(); }, T.hedge);
-    later(() => { if (state === "connecting" && (stored || !asking)) fallback(); }, T.giveUp);
+    later(late, T.giveUp);
     later(() => { if (state === "connecting") fallback(); }, T.patient);
   })();
 

@@ -29,9 +29,9 @@ function pair(text) {
 }
 function start() {
   link = connect({
-    self: source.self, hint: role.value, agentFor: source.agentFor, relayFor, ping: source.ping, feed: source.feed, socket: source.socket, subscribe: source.subscribe,
+    self: source.self, hint: role.value, agentFor: source.agentFor, relayFor, ping: source.ping, feed: source.feed, socket: source.socket, subscribe: source.subscribe, early: source.earlyFeed,
     cursor: S.cursor, reporting: S.anyReports, alive: S.alive, visible: () => !document.hidden,
-    apply: (feed, base, fresh) => { const ok = S.apply({ home: link?.agent?.base === base ? "agent" : "relay", ...feed }, base, fresh); if (ok) keep.save(S.kept); return ok; },
+    apply: (feed, base, fresh) => { const ok = S.apply({ home: feed.home ?? (link?.agent?.base === base ? "agent" : "relay"), ...feed }, base, fresh); if (ok) keep.save(S.kept); return ok; },
     load: async () => { const old = await keep.load(); if (old) S.restore(old); return !!old; },
     role: (is) => { role.value = is; keep.prefs.set("role", is); },
     status: (s) => { S.conn.value = s; version.value++; },

@@ -13,6 +13,10 @@ const headers = (home, more) => ({ ...(home.key ? { Authorization: "Bearer " + h
 const early = /** @type {any} */ (window).early ?? {};
 const first = (name) => { const answer = early[name]; early[name] = null; return answer; };
 
+/** What the agent on this origin said to that, if it is one. */
+export async function earlyFeed() {
+  try { const r = loopback && early.open ? await first("feed") : null, feed = r?.ok ? await r.json() : null; return feed?.home === "agent" ? feed : null; } catch { return null; }
+}
 /** @returns {Promise<{home: string}|null>} null: nothing answered */
 export async function ping(base, wait) {
   try {

@@ -18,6 +18,8 @@ type World = {
   cursor(base: string): string;
   reporting(): boolean;
   load(): Promise<boolean>;
+  /** the agent's first feed, if it was asked for before the modules were here */
+  early?(): Promise<any>;
   status(s: { state: string; why: string; base: string }): void;
   role(role: string): void;
   timers?: Record<"hedge" | "giveUp" | "patient" | "silence" | "relaySilence" | "probe" | "probeSlow" | "patience" | "poll" | "pollHidden" | "request", number>;

@@ -184,6 +184,19 @@ test("a hosted page reaches the agent only when it is allowed to", async () => {
   await w.clock.pass(3000);
   assert.ok(w.sockets.every((s) => s.to === "relay"));
 });
+test("a slow network is waited for, and not taken for nobody", async () => {
+  const w = world();
+  w.frozen = true; // the socket opens late
+  await w.clock.pass(900);
+  assert.equal(w.state, "connecting");
+});
+test("an early feed is shown before the channel is open", async () => {
+  const w = world({ early: { full: true, cursor: "v1" }, agentUp: true });
+  w.frozen = true;
+  await w.clock.pass(20);
+  assert.equal(w.applied.length, 1);
+  assert.equal(w.state, "connecting");
+});
 test("a page that is left asks nothing more", async () => {
   const w = world({ agentUp: false, stored: true });
   await w.clock.pass(2000);

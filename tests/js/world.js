@@ -25,7 +25,7 @@ export class Clock {
 export const settle = async () => { for (let i = 0; i < 30; i++) await null; };
 
 /** The page's connection in such a world. */
-export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true } = {}) {
+export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true, early = null } = {}) {
   const clock = new Clock();
   const w = { clock, agentUp, relayUp, reporting, accepts, stored, visible: true, frozen: false, sockets: [], states: [], applied: [], asked: [], subscribed: [], roles: [], pings: 0, base: "", version: 1, liveRelay, applyFails: 0, agentAllowed: false };
   const base = (home) => home.base;
@@ -51,7 +51,7 @@ export function world({ hint = "agent", role = "agent", agentUp = true, relay = 
     subscribe: (cursor) => JSON.stringify({ type: "subscribe", cursor }),
     cursor: (from) => (from === w.base ? `v${w.version}` : ""),
     apply: (feed, from) => { if (w.applyFails > 0) { w.applyFails--; return false; } w.base = from; w.applied.push(feed); return true; },
-    alive: () => { w.beats = (w.beats ?? 0) + 1; }, reporting: () => w.reporting, load: async () => w.stored,
+    alive: () => { w.beats = (w.beats ?? 0) + 1; }, reporting: () => w.reporting, load: async () => w.stored, early: async () => early,
     role: (is) => w.roles.push(is), status: (s) => w.states.push(s),
   });
   w.answer = (s, text) => { if (JSON.parse(text).type === "subscribe") Promise.resolve().then(() => w.say(s, { type: "feed", full: true })); };
