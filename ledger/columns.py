@@ -35,7 +35,7 @@ class Columns:
         self.changed: dict[str, Held | None] = {}
         """Sessions that came, changed or went (None) since; their slots are dead."""
         self.dead: set[int] = set()
-        self._texts = SEPARATOR.join([held.text.replace(SEPARATOR, " ") for held in self.helds])
+        self._texts = SEPARATOR.join([held.text for held in self.helds])
         self._made: dict[str, Any] = {}
 
     def column(self, name: str) -> Any:
@@ -85,7 +85,7 @@ class Columns:
         """The slots whose text holds all words. The longest is asked first: it leaves the fewest for the others."""
         texts: list[str] | None = None
         for word in sorted(words, key=len, reverse=True):
-            if SEPARATOR in word:
+            if SEPARATOR in word:  # which no text holds
                 return []
             if texts is None:
                 # Split anew each time: the pieces lie side by side, which is faster to read than kept ones.

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies
+from ledger.accounts import Account, account_for
 from ledger.blocks import LENGTH, SAME_WINDOW, Window
 from ledger.pace import Projection, project, spread
 from ledger.prices import PICO
@@ -14,7 +15,7 @@ from ledger.session import COST, FIRST, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none
 
 if TYPE_CHECKING:
-    from ledger.view import Account, View
+    from ledger.view import View
 
 RECENT = 13
 SERIES = 60
@@ -49,7 +50,7 @@ def _open_of(view: View, account: Account, now: int) -> Window | None:
 def _limit_of(view: View, account: Account, now: int) -> bodies.Limit | None:
     """The newest reading of the account's five-hour window that holds now."""
     for _, limit in view.limits():
-        if limit.window == "five_hour" and view.account_for(limit) == account and limit.resets_at and limit.resets_at - LENGTH <= now < limit.resets_at:
+        if limit.window == "five_hour" and account_for(limit) == account and limit.resets_at and limit.resets_at - LENGTH <= now < limit.resets_at:
             return limit
     return None
 
@@ -167,7 +168,7 @@ def recent_blocks(view: View, account: Account | None, now: int) -> list[dict[st
     largest = view.blocks(account).largest
     shares = {
         limit.resets_at: limit.used_percent
-        for _, limit in view.limits(expired=True) if limit.window == "five_hour" and view.account_for(limit) == account and limit.resets_at
+        for limit in view.all_limits() if limit.window == "five_hour" and account_for(limit) == account and limit.resets_at
     }  # fmt: skip
     found = []
     for window in blocks:

@@ -141,7 +141,7 @@ def hold(
     models = tuple(model for model in named if model and model != SYNTHETIC)
     return Held(
         key=key, source=source, seq=seq, lease=lease, hash=hash & 0xFFFF_FFFF_FFFF_FFFF, head=_encode(body), usage=usage, parts=parts,
-        text="\n".join(filter(None, (body.title, body.project, body.git_branch))).casefold(),
+        text="\n".join(filter(None, (body.title, body.project, body.git_branch))).casefold().replace("\0", " "),
         start=start, last=last, tokens=body.estimated_tokens if declared else (counted or body.estimated_tokens),
         cost=sum(priced) if priced else None, session_type=body.session_type, project=body.project or None,
         machine=body.machine or source, account=body.account or "", models=tuple(_shared(models)),

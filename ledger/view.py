@@ -13,6 +13,7 @@ from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies, checkpoint
+from ledger.accounts import Account, Accounts, Reading, newest
 from ledger.blocks import Blocks, TooFarBack, Window
 from ledger.columns import Columns
 from ledger.fold import Addend, Days, Tally, addend
@@ -31,9 +32,6 @@ ACTIVE_MS = 5 * MINUTE
 SILENT_BEATS = 2.5
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
-DEFAULT = "default"
-"""The account of a tool that names none."""
-Account = tuple[str, str]
 
 
 class View:
@@ -63,9 +61,8 @@ class View:
         self.rest: Rest | None = None
         """What is known of the sessions that a checkpoint left out; None: every session is held."""
         self.zones: OrderedDict[str, Days] = OrderedDict()
-        self._accounts: dict[Account, Blocks] = {}
+        self._accounts = Accounts(self._rows_of)
         self._days: dict[tuple[str, Ref], Addend] = {}
-        self._deriving: dict[str, bool] = {}
 
     # -- reading on
 
@@ -105,20 +102,18 @@ class View:
             if changed:
                 self._take(name, changed)
         if self.rest is not None:
-            for blocks in self._accounts.values():
-                blocks.all()
+            self._accounts.settle()
 
     def _forget(self, name: str) -> None:
         gone = self.sources.pop(name)
         kinds = {ref.kind for ref in gone.others} | {"stub"}
         self._take(name, Changed(set(gone.sessions), kinds))
-        self._deriving.pop(name, None)
 
     def _take(self, name: str, changed: Changed) -> None:
         self.revision += 1
         self.moved += len(changed.sessions)
-        if "block" in changed.kinds or name not in self._deriving:
-            self._decide_deriving(name)
+        if "block" in changed.kinds:
+            self._hear_trackers(name)
         many = len(changed.sessions) > 500 + len(self.order) // 20
         if many:
             self._columns = None
@@ -129,7 +124,7 @@ class View:
         if "day" in changed.kinds:
             self._take_days(name)
         if "limit" in changed.kinds:
-            self._anchor()
+            self._accounts.anchor(self._readings())
 
     def _best(self, key: str) -> Held | None:
         """The same session seen from two sources is shown once: as the source has it that read further."""
@@ -153,8 +148,7 @@ class View:
     def _change(self, held: Held, sign: int, many: bool) -> None:
         item = addend(held)
         self._sum(item, sign)
-        if self._derives(held):
-            self.blocks(account_of(held)).change(held.key, item.rows, came=sign > 0)
+        self._accounts.change(held, item.rows, came=sign > 0)
         if sign > 0 and held.open:
             self._open.add(held.key)
         elif sign < 0:
@@ -200,75 +194,46 @@ class View:
         self.order = sorted((held.last, key, held) for key, held in self.winners.items())
         self._open = {key for key, held in self.winners.items() if held.open}
         for name, source in self.sources.items():
-            self._deriving[name] = not source.of_kind("block")
+            self._accounts.declares(name, bool(source.of_kind("block")))
             self._days |= {(name, ref): self._day_item(name, ref, day) for ref, day in source.of_kind("day") if isinstance(day, bodies.Day)}
-        mine: dict[Account, list[Held]] = {}
-        for held in self.winners.values():
-            if self._derives(held):
-                mine.setdefault(account_of(held), []).append(held)
-        for account, official, made in accounts:
-            known = [(held.key, held.rows()) for held in mine.get(account, ())]
-            self.blocks(account).restore(made, official, self.rest.last if self.rest else None, known)
+        self._accounts.resume(accounts, self.winners.values(), self.rest.last if self.rest else None)
 
-    # -- blocks
-
-    def _derives(self, held: Held) -> bool:
-        """Does this session's use open blocks? A tracker's totals have no times, and it declares its blocks itself."""
-        return not held.declared or self._deriving.get(held.source, True)
-
-    def _decide_deriving(self, name: str) -> None:
-        source = self.sources.get(name)
-        derives = not (source and source.of_kind("block"))
-        if self._deriving.get(name, derives) != derives:
-            if self.rest is not None:
-                raise TooFarBack
-            for held in self.winners.values():
-                if held.source == name and held.declared:
-                    self.blocks(account_of(held)).change(held.key, held.rows(), came=derives)
-        self._deriving[name] = derives
+    # -- blocks and limits
 
     def blocks(self, account: Account) -> Blocks:
         """The blocks of one account of one tool."""
-        found = self._accounts.get(account)
-        if found is None:
-            found = self._accounts[account] = Blocks(self._rows_of)
-        return found
+        return self._accounts.of(account)
 
     def accounts(self) -> list[tuple[Account, Blocks]]:
-        return [(account, blocks) for account, blocks in self._accounts.items() if not blocks.empty]
+        return self._accounts.all()
 
     def _rows_of(self, key: str) -> Sequence[Row]:
         held = self.winners.get(key)
         return held.rows() if held else ()
 
-    def _anchor(self) -> None:
-        """Tell the blocks of each account which resets its tool reported."""
-        resets: dict[Account, set[int]] = {account: set() for account in self._accounts}
-        for _, limit in self.limits(expired=True):
-            if limit.window == "five_hour":
-                account = self.account_for(limit)
-                resets.setdefault(account, set()).update(limit.earlier)
-                if limit.resets_at is not None:
-                    resets[account].add(limit.resets_at)
-        for account, found in resets.items():
-            self.blocks(account).anchor(found)
+    def _hear_trackers(self, name: str) -> None:
+        """If a tracker began to declare blocks, its totals derive none any more; if it ceased, they do again."""
+        source = self.sources.get(name)
+        declares = bool(source and source.of_kind("block"))
+        if self._accounts.is_news(name, declares):
+            if self.rest is not None:
+                raise TooFarBack
+            self._accounts.declares(name, declares, [held for held in self.winners.values() if held.source == name and held.declared])
 
-    def account_for(self, limit: bodies.Limit) -> Account:
-        return family(limit.tool), limit.account or DEFAULT
+    def _readings(self) -> list[Reading]:
+        return [
+            (source.name, ref, limit)
+            for source in self.sources.values() for ref, limit in source.of_kind("limit") if isinstance(limit, bodies.Limit)
+        ]  # fmt: skip
 
-    def limits(self, *, expired: bool = False) -> list[tuple[Ref, bodies.Limit]]:
-        """The newest reading of each window; those past their reset are gone, unless *expired* are wanted too."""
-        now, newest = self.clock(), dict[Ref, bodies.Limit]()
-        for source in self.sources.values():
-            for ref, limit in source.of_kind("limit"):
-                assert isinstance(limit, bodies.Limit)
-                same = Ref("limit", f"{limit.tool}/{limit.account}/{limit.window}")
-                if same not in newest or newest[same].observed_at < limit.observed_at:
-                    newest[same] = limit
-                if expired and newest[same] is not limit:
-                    newest[Ref("limit", f"{source.name}/{ref.id}")] = limit
-        found = sorted(newest.items(), key=lambda pair: pair[0])
-        return [(ref, limit) for ref, limit in found if expired or limit.resets_at is None or limit.resets_at > now]
+    def limits(self) -> list[tuple[Ref, bodies.Limit]]:
+        """The newest reading of each window; those past their reset are gone."""
+        now = self.clock()
+        return [(ref, limit) for ref, limit in newest(self._readings()) if limit.resets_at is None or limit.resets_at > now]
+
+    def all_limits(self) -> list[bodies.Limit]:
+        """Every reading that is known, of past windows too."""
+        return [limit for _, _, limit in self._readings()]
 
     # -- what depends on the time
 
@@ -375,15 +340,6 @@ class View:
 
         with self.lock:
             return feed(self, cursor, tz, sessions)
-
-
-def family(tool: str) -> str:
-    """Tools that share an account's limits count together."""
-    return "claude" if tool.startswith("claude") else tool
-
-
-def account_of(held: Held) -> Account:
-    return family(held.session_type), held.account or DEFAULT
 
 
 class Views:
