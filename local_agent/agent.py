@@ -29,7 +29,7 @@ from local_agent.notify import Notifier
 from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_delivery, remember
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
-from local_agent.settings import Settings
+from local_agent.settings import Settings, mark
 from local_agent.watch import Follower
 
 log = logging.getLogger("agent")
@@ -128,7 +128,7 @@ class Agent:
     # -- its life
 
     def run(self) -> bool:
-        """Serve until told to stop; True if the archive was taken away and all must begin anew. Raises LedgerError
+        """Serve until told to stop; True if all must begin anew, from the settings on. Raises LedgerError
         when the port cannot be had."""
         reading = [threading.Thread(target=work, name=name, daemon=True) for name, work in (("reader", self._read), ("follower", self._follow))]
         for thread in reading:
@@ -176,8 +176,8 @@ class Agent:
 
     def _look_now(self) -> None:
         try:
-            if self.archive.store.head(LOCAL, self.archive.source) is None:
-                self._begin_anew()
+            if reason := self._outdated():
+                self._begin_anew(reason)
                 return
             self.eyes.look()
             self._trouble = ""
@@ -187,10 +187,17 @@ class Agent:
                 log.error("a look failed: %s", trouble)
             self._trouble = trouble
 
-    def _begin_anew(self) -> None:
-        """Somebody removed or replaced the archive under us: nothing that is open here knows the new one."""
+    def _outdated(self) -> str:
+        """Why nothing that is open here is of use any more; "" while it is."""
+        if self.archive.store.head(LOCAL, self.archive.source) is None:
+            return "the archive was taken away while the agent ran: reading everything again"
+        if self.settings.mark and mark(self.settings.home) != self.settings.mark:
+            return "the pairing or the settings were changed: taking them over"
+        return ""
+
+    def _begin_anew(self, reason: str) -> None:
         if not self._anew:
-            log.warning("the archive was taken away while the agent ran: reading everything again")
+            log.info("%s", reason)
         self._anew = True
         self._closing.set()
 
@@ -210,12 +217,15 @@ class Agent:
 def is_no_news(settings: Settings) -> Callable[[str], bool]:
     """Which changed paths are our own writing, or only neighbours of a tracker's database."""
     ours, limits = f"{settings.home}/", f"{settings.home}/statusline"
+    kept = {f"{settings.home}/settings.json", f"{settings.home}/key"}
     trackers: dict[str, tuple[str, ...]] = {}
     for path in settings.trackers:
         trackers[str(path.parent)] = (*trackers.get(str(path.parent), ()), path.name)
 
     def no_news(path: str) -> bool:
         folder, _, name = path.rpartition("/")
+        if path in kept:
+            return False
         if path.startswith(ours) and not path.startswith(limits):
             return folder not in trackers or not name.startswith(trackers[folder])
         return folder in trackers and not name.startswith(trackers[folder])

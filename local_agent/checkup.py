@@ -47,7 +47,7 @@ def pair(settings: Settings, url: str, key_text: str) -> str:
     settings_of.keep_key(settings.home, key_text)
     settings_of.keep(settings.home, relay=url, aud=None if found.aud == url else found.aud)
     running = who_runs(settings.home)
-    then = "; restart the agent to use it" if running else "; start it with  python -m local_agent run"
+    then = "; the running agent takes it over" if running else "; start it with  python -m local_agent run"
     return f"paired with {url} as {key.claims.source} of {key.claims.tenant}: relay and key are good{then}"
 
 

@@ -56,10 +56,15 @@ def _complain(error: object, code: int) -> int:
 
 def _run(words: Sequence[str]) -> int:
     options = parser().parse_args(words)
-    settings = settings_of.load({name: value for name, value in vars(options).items() if name in settings_of.NAMES})
+    settings = settings_of.load(given(options))
     set_up(settings.log_format, level=logging.INFO if options.command == "run" else logging.WARNING)
     command: Command = COMMANDS[options.command]
     return command(settings, options)
+
+
+def given(options: argparse.Namespace) -> dict[str, object]:
+    """The options that are settings."""
+    return {name: value for name, value in vars(options).items() if name in settings_of.NAMES}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -124,7 +129,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     try:
         with HomeLock(settings.home) as lock:
             while Agent(settings, open_identity(settings.home), lock).run():
-                pass
+                settings = settings_of.load(given(options))
     except Taken as taken:
         print(f"{taken}; nothing to do", file=sys.stderr)
     return DONE

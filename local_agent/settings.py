@@ -56,6 +56,8 @@ class Settings:
     name: str = ""
     log_format: str = "text"
     notify: str | None = None
+    mark: tuple[int, ...] = ()
+    """What mark() said before these were read."""
 
     @property
     def archive(self) -> Path:
@@ -67,6 +69,7 @@ def load(options: Mapping[str, object] | None = None, *, environ: Mapping[str, s
     given = Given(options or {}, os.environ if environ is None else environ, {})
     user = user or Path.home()
     home = Path(given.text("home") or default_home(given.environ, user)).expanduser().absolute()
+    before = mark(home)
     given = Given(given.options, given.environ, read_settings_file(home))
     defaults = not given.flag("no_defaults")
     relay = given.text("relay")
@@ -91,6 +94,7 @@ def load(options: Mapping[str, object] | None = None, *, environ: Mapping[str, s
         name=given.text("name") or platform.node().partition(".")[0] or "this computer",
         log_format=given.choice("log_format", ("text", "json")),
         notify=given.environ.get("NOTIFY_SOCKET"),
+        mark=before,
     )
 
 
@@ -242,6 +246,17 @@ def keep(home: Path, **changes: object) -> None:
     kept = read_settings_file(home) | changes
     text = json.dumps({name: value for name, value in kept.items() if value is not None}, indent=2)
     write_durably(home / SETTINGS_FILE, text.encode() + b"\n")
+
+
+def mark(home: Path) -> tuple[int, ...]:
+    """Differs after whatever is kept in the home was changed: a pairing, a setting."""
+    found = []
+    for name in (SETTINGS_FILE, KEY_FILE):
+        try:
+            found.append((home / name).stat().st_mtime_ns)
+        except OSError:
+            found.append(0)
+    return tuple(found)
 
 
 def read_key(home: Path) -> str | None:

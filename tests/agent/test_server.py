@@ -165,7 +165,7 @@ def test_the_greeting_is_the_predecessors(agent: Agent) -> None:
 
 def test_only_what_can_be_news_wakes_the_readers() -> None:
     quiet = is_no_news(Settings(home=Path("/u/home"), trackers=(Path("/u/db/a.db"), Path("/u/db/b.db"), Path("/u/home/own.db")), transcripts=(Path("/u/.claude"),)))
-    for path in ("/u/home/archive.db-wal", "/u/home/key", "/u/db/other.log"):
+    for path in ("/u/home/archive.db-wal", "/u/db/other.log"):
         assert quiet(path)
     for path in ("/u/db/a.db", "/u/db/b.db-wal", "/u/home/own.db-journal", "/u/home/statusline/x.json", "/u/.claude/projects/p/s.jsonl"):
         assert not quiet(path)

@@ -108,3 +108,14 @@ def test_told_to_stop_beside_a_relay_that_hangs_it_goes_all_the_same(life: Life)
         os.kill(life.relay.process.pid, signal.SIGCONT)
     life.agent.start()
     life.whole()
+
+
+def test_a_running_agent_takes_over_a_pairing(tmp_path: Path) -> None:
+    with site(tmp_path) as place:
+        relay, other = place.relay(store="memory:"), place.relay(store="memory:")
+        tracker = a_tracker(tmp_path / "tracker.db", 5)
+        place.agent(relay, place.key(relay, "push", source="laptop"), "home", "--tracker", str(tracker), "--interval", "1")
+        paired = command("local_agent", "pair", other.url, "-", "--home", str(tmp_path / "home"), text=place.key(other, "push", source="laptop"))
+        assert "takes it over" in paired.stdout
+        key = place.key(other, "read")
+        until(lambda: total(other, key) == 5, "the new relay filled")
