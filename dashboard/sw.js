@@ -1,6 +1,6 @@
 // Keeps the page itself so that it opens offline; never the data, which lies in IndexedDB with its time.
-const VERSION = "11f0036bbe93";
-const FILES = ["./", "css/app.css", "js/theme.js", "js/main.js", "js/lib.js", "js/store.js", "js/connection.js", "js/kept.js", "js/sources.js", "js/header.js", "js/alerts.js", "js/now.js", "js/format.js", "js/scale.js", "js/sample.js", "js/usage.js", "js/sessions.js", "js/empty.js", "vendor/preact.js", "js/feed.js", "js/charts.js", "js/bars.js", "js/query.js", "js/detail.js", "vendor/geist-latin.woff2", "icons/icon.svg", "icons/icon-192.png", "manifest.webmanifest", "sample.json"];
+const VERSION = "6de1065cd66b";
+const FILES = ["./", "css/app.css", "js/theme.js", "js/main.js", "js/lib.js", "js/store.js", "js/connection.js", "js/kept.js", "js/sources.js", "js/header.js", "js/alerts.js", "js/now.js", "js/format.js", "js/scale.js", "js/sample.js", "js/push.js", "js/usage.js", "js/sessions.js", "js/empty.js", "vendor/preact.js", "js/feed.js", "js/charts.js", "js/bars.js", "js/query.js", "js/detail.js", "vendor/geist-latin.woff2", "icons/icon.svg", "icons/icon-192.png", "manifest.webmanifest", "sample.json"];
 const NAME = "session-relay-" + VERSION;
 
 self.addEventListener("install", (event) => event.waitUntil((async () => {
@@ -22,6 +22,12 @@ self.addEventListener("fetch", (event) => {
   const shell = path === "" || path === "index.html" ? "./" : path;
   if (!FILES.includes(shell)) return;
   event.respondWith((async () => (await (await caches.open(NAME)).match(shell === "./" ? new URL("./", location.href).href : event.request, { ignoreSearch: true, ignoreVary: true })) ?? fetch(event.request))());
+});
+
+// An alert from the relay, sent while no page was open. One of the same matter replaces the one before.
+self.addEventListener("push", (event) => {
+  const alert = event.data?.json() ?? { id: "alert", text: "There is something to see." };
+  event.waitUntil(self.registration.showNotification("Session Relay", { body: alert.text, tag: alert.id.replace(/[:/].*$/, ""), icon: "icons/icon-192.png" }));
 });
 
 self.addEventListener("notificationclick", (event) => {

@@ -88,7 +88,7 @@ export function connect(o) {
       if (c === A) agentIsLive(); else relayIs();
     } else if (m.type === "changed") pull(c, sock);
     else if (m.type === "ping") sock.send('{"type":"pong"}');
-    else if (c.live && m.type === "hb") { o.alive(m.server_time); if (c === R) relayIs(); }
+    else if (c.live && (m.type === "hb" || m.type === "heartbeat_ack")) { o.alive(m.server_time ?? m.timestamp); if (c === R) relayIs(); }
   }
   /** The change is too large for the channel: fetch it. */
   async function pull(c, sock) {
@@ -111,7 +111,10 @@ export function connect(o) {
       if (c.ws !== sock) return;
       // It fired late: this page was busy or asleep, not the other side. Give it one more turn.
       if (clock() - c.armed > wait * 1.6) return arm(c, sock);
-      drop(c);
+      if (c === A) return drop(c);
+      // A relay without a process of its own cannot beat: ask before giving it up.
+      sock.send('{"type":"heartbeat"}');
+      set(c.to, () => { if (c.ws === sock) drop(c); }, T.request);
     }, wait);
   }
   /** @param {ReturnType<typeof channel>} c */

@@ -205,3 +205,14 @@ test("a page that is left asks nothing more", async () => {
   await w.clock.pass(60_000);
   assert.equal(w.pings, n);
 });
+test("a relay that cannot beat is asked before it is given up, and kept when it answers", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY });
+  await w.clock.pass(100);
+  const [s] = w.open(), subscribes = w.answer;
+  w.answer = (to, text) => { subscribes(to, text); if (JSON.parse(text).type === "heartbeat") w.say(to, { type: "heartbeat_ack", timestamp: "2026-11-22T10:00:00.000Z" }); };
+  await w.clock.pass(200_000);
+  assert.ok(!s.closed && w.beats >= 3);
+  w.answer = () => {};
+  await w.clock.pass(60_000);
+  assert.ok(s.closed);
+});
