@@ -19,7 +19,7 @@ from relay.live.connections import Connections, Watcher, moved
 CROWD = 20
 CROWDS = "crowds"
 NOTE_MS = 3600_000
-WATCHED_S, UNWATCHED_S = 2, 30
+WATCHED_S, UNWATCHED_S = 5, 30
 """How far apart pushes should be. Every one is paid for, and nobody sees those that nobody watches."""
 THREADS = 8
 

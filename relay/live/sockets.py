@@ -1,6 +1,6 @@
 """What API Gateway reports of its sockets, and what is answered: a page speaks the same here as with a self-hosted relay.
 
-There is no process that could beat, so a page that hears nothing asks with a ping and is answered at once.
+There is no process that could beat, so a page that hears nothing for a while asks with a heartbeat and is answered at once.
 """
 from __future__ import annotations
 
@@ -66,7 +66,6 @@ class Sockets:
         match message.get("type") if isinstance(message, dict) else None:
             case "ping":
                 self._post(id, encode({"type": "pong", "timestamp": now}))
-                self._post(id, encode({"type": "hb", "server_time": now}))
             case "heartbeat":
                 self._post(id, encode({"type": "heartbeat_ack", "timestamp": now}))
             case "subscribe":

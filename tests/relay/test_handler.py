@@ -119,6 +119,34 @@ def test_upkeep_says_what_it_did(function: Any) -> None:
     assert "swept" in function.upkeep({"source": "aws.events"}, None)
 
 
+class Night:
+    """The context of an invocation with this much time left, a minute less at each look."""
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        self.ms -= 60_000
+        return self.ms
+
+
+def test_a_night_looks_at_every_source_once_or_at_as_many_as_time_allows(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from relay.upkeep import Done
+
+    rounds: list[int] = []
+
+    def round() -> Done:
+        rounds.append(1)
+        return Done(scrubbed=f"alice/source{len(rounds) % 4}: ok")
+
+    monkeypatch.setattr(function.relay.upkeep, "round", round)
+    function.upkeep({}, Night(10_000_000))
+    assert len(rounds) == 5
+    rounds.clear()
+    function.upkeep({}, Night(240_000))
+    assert len(rounds) == 3
+
+
 def test_upkeep_that_could_not_finish_fails_loudly(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ledger.errors import Busy
 

@@ -252,7 +252,7 @@ def test_pings_and_heartbeats_are_answered(relay: Any) -> None:
     page.say(type="ping")
     assert page.hear()["type"] == "pong"
     page.say(type="heartbeat")
-    assert "heartbeat_ack" in {page.hear()["type"], page.hear()["type"] if isinstance(relay, GatewaySockets) else ""}
+    assert page.hear()["type"] == "heartbeat_ack"
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "17", "null", '{"type":"sing"}', '{"type":null}', "{" * 3000, '"\\ud800"'])
@@ -398,4 +398,4 @@ def test_agents_are_asked_to_push_less_often_while_nobody_watches(gateway: Gatew
     assert gateway.fanout.apart_s("alice") == 30
     gateway.open("alice").say(type="subscribe", cursor=None)
     gateway.change("alice")
-    assert gateway.fanout.apart_s("alice") == 2
+    assert gateway.fanout.apart_s("alice") == 5
