@@ -105,6 +105,11 @@ class Cloud:
         yield opened
         opened.close()
 
+    def named(self, table: str) -> Cloud:
+        """The same cloud with a table that no deployment made."""
+        self.outputs["TableName"] = table
+        return self
+
     # -- up and down
 
     def start_emulator(self) -> None:

@@ -1,0 +1,80 @@
+"""The relay on AWS: the zip, what a cold start costs by part, what a push and a page load cost when warm, and what that is a month.
+
+Processor time is that of a clean process of the runtime's Python on the unpacked zip, the least of several runs; the table is the
+emulator's. Start times depend on the machine, so they are also given against the import of Flask alone, in the same minute.
+"""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from bench import costs
+from bench.table import Figure
+from tools.deploy_local import ARCH, Cloud
+from tools.package import Impossible, build, runtime_python
+
+HERE = Path(__file__).resolve().parent
+RUNS = 7
+LIBRARIES = ("flask", "serverless_wsgi", "marshmallow", "msgspec")
+SETTINGS = {"AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            "RELAY_STORE": "dynamodb://bench", "RELAY_SECRET": "b" * 40, "RELAY_URL": "https://relay.example", "RELAY_GATEWAY": "https://gateway.example/prod"}
+
+
+def child(folder: Path, *words: str, **env: str) -> str:
+    done = subprocess.run([runtime_python(), str(HERE / "cloud_child.py"), *words], env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(folder), **SETTINGS, **env},
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the function does not run: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def cold(folder: Path, *modules: str) -> float:
+    """The least of several runs: noise only ever adds."""
+    return min(float(child(folder, "cold", *modules)) for _ in range(RUNS))
+
+
+def warm(folder: Path) -> dict[str, float]:
+    cloud = Cloud(folder)
+    try:
+        cloud.start_emulator()
+        with cloud.named("bench").store() as store:
+            store.create()
+        found: dict[str, float] = json.loads(child(folder, "warm", str(HERE), AWS_ENDPOINT_URL=cloud.aws["AWS_ENDPOINT_URL"]))
+        return found
+    finally:
+        cloud.close()
+
+
+def figures() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            zip, _ = build(ARCH, folder / "relay.zip")
+        except (Impossible, subprocess.CalledProcessError) as why:
+            raise RuntimeError(str(why)) from None
+        with zipfile.ZipFile(zip) as archive:
+            archive.extractall(folder)
+        flask, total, live = cold(folder, "flask"), cold(folder, "relay.handler"), cold(folder, "relay.live.handler")
+        libraries = cold(folder, LIBRARIES[0]) + sum(cold(folder, *LIBRARIES[:n], LIBRARIES[n]) for n in range(1, len(LIBRARIES)))
+        busy = warm(folder)
+        size = zip.stat().st_size
+    usage = replace(costs.Usage(), writes_per_push=busy["writes_per_push"], reads_per_push=busy["reads_per_push"], reads_per_load=busy["reads_per_load"],
+                    push_cpu_ms=busy["push_cpu_ms"], read_cpu_ms=busy["load_cpu_ms"], start_cpu_ms=total)
+    return [
+        Figure("Lambda zip", size / 1e6, "MB", "≤ 3"),
+        Figure("cold start of the HTTP function, processor", total, "ms", "≤ 260", f"{total / flask:.1f} times Flask alone ({flask:.0f} ms)"),
+        Figure("… of that libraries, without ours", libraries, "ms"),
+        Figure("cold start of the live function, processor", live, "ms"),
+        Figure("warm push of one session, processor", busy["push_cpu_ms"], "ms"),
+        Figure("warm page load (full feed after a change), processor", busy["load_cpu_ms"], "ms"),
+        Figure("DynamoDB write units for a push of one changed session", busy["writes_per_push"], "", "≤ 4"),
+        Figure("DynamoDB read units for a push", busy["reads_per_push"], ""),
+        Figure("DynamoDB read units for a page load", busy["reads_per_load"], ""),
+        Figure("AWS, one user", costs.month(usage), "$ a month", "≤ 0.06", f"list prices of {costs.PRICED}"),
+        Figure("AWS, 1,000 users", 1000 * costs.month(usage), "$ a month"),
+    ]  # fmt: skip
