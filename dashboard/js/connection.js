@@ -113,8 +113,8 @@ export function connect(o) {
       if (clock() - c.armed > wait * 1.6) return arm(c, sock);
       if (c === A) return drop(c);
       // A relay without a process of its own cannot beat: ask before giving it up.
-      sock.send('{"type":"heartbeat"}');
       set(c.to, () => { if (c.ws === sock) drop(c); }, T.request);
+      sock.send('{"type":"heartbeat"}');
     }, wait);
   }
   /** @param {ReturnType<typeof channel>} c */
