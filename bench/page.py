@@ -115,9 +115,12 @@ def loading(browser: Any, both: Homes, read: str) -> list[Figure]:
     visit.go(both.agent_url)
     filled(visit, SESSIONS)
     visit.close()
+    visit = Visit(browser)
+    visit.go(f"{both.relay_url}#key={read}")
+    filled(visit, SESSIONS)  # the relay has everything: now it is quiet
+    visit.close()
     visit = Visit(browser, width=390, height=844)
     visit.go(f"{both.relay_url}#key={read}")
-    filled(visit, SESSIONS)
     visit.page.wait_for_timeout(1500)
     data = sum(size for url, size in visit.bytes.items() if "/api/" in url)
     whole = sum(visit.bytes.values())

@@ -24,17 +24,20 @@ export function Strip({ leave, version, forget }) {
   return html`${update}${made}<div class="strip" role="status"><b>As of ${when(at, S.clockNow.value)}.</b> ${c.state === "stored" ? "Nothing answers right now; this page reconnects by itself." : "No machine has reported since."}</div>`;
 }
 
-/** Off until the person switches it on; then the server's alerts are shown while the page is open somewhere. */
+/** Off until the person switches it on. Then alerts come while the page is open somewhere, and through the relay, if
+ * there is one, also while it is closed. */
 const wanted = signal(prefs.get("notify", "off") === "on" && globalThis.Notification?.permission === "granted");
-export function Notify() {
-  const [no, set] = useState(false);
+export function Notify({ push }) {
+  const [say, set] = useState(""), label = say || (wanted.value ? "Notifications are on. Switch them off" : "Notifications are off. Switch them on");
   if (!("Notification" in globalThis) || !isSecureContext) return null;
   const turn = async () => {
-    if (!wanted.value && (await Notification.requestPermission()) !== "granted") return set(true);
+    if (!wanted.value && (await Notification.requestPermission()) !== "granted") return set("Notifications are blocked for this page in the browser");
     wanted.value = !wanted.value;
     prefs.set("notify", wanted.value ? "on" : "off");
+    set("");
+    const far = await push(wanted.value).catch(() => false);
+    if (wanted.value) set(far ? "Notifications are on, also while this page is closed. Switch them off" : "Notifications are on while this page is open. Switch them off");
   };
-  const label = no ? "Notifications are blocked for this page in the browser" : wanted.value ? "Notifications are on. Switch them off" : "Notifications are off. Switch them on";
   return html`<button class="icon bell" aria-pressed=${wanted.value} onClick=${turn} aria-label=${label} title=${label}><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class=${wanted.value ? "o f" : "o"} />${!wanted.value && html`<path d="M2 2l12 12" class="o" />`}</svg></button>`;
 }
 const told = new Set();

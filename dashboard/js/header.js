@@ -71,5 +71,5 @@ function Ring() {
 export function Header(p) {
   return html`<header class="top"><a class="mark" href="#now" aria-label="Session Relay, to the top"><${Ring} /><b>Session Relay</b></a>
     ${p.full && html`<nav aria-label="Sections"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a></nav>`}
-    <span class="grow"></span><${Badge} ...${p} /><${Notify} /><${Theme} /><${Keys} /></header>`;
+    <span class="grow"></span><${Badge} ...${p} /><${Notify} push=${p.on.push} /><${Theme} /><${Keys} /></header>`;
 }

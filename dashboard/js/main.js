@@ -57,6 +57,7 @@ const on = {
     version.value++;
     link?.again(shown);
   },
+  push: async (wanted) => (await import("./push.js")).push(link?.relay, wanted),
   get canAskLocal() { return local.value === "prompt"; },
 };
 

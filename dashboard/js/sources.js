@@ -57,13 +57,15 @@ export async function socket(home, role) {
 }
 export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor: cursor || null, tz: zone(), sessions: 200 });
 
-/** Ask the home that answers now. @param {string} path below api/ */
-export async function question(home, path, signal) {
+/** Ask a home; throws what it answered when that was not yes. @param {any} [how] as for fetch */
+export async function ask(home, path, how = {}) {
   if (!home) throw new Error("offline");
-  const r = await fetch(at(home.base, "api/" + path), { headers: headers(home), signal, credentials: "omit" });
+  const r = await fetch(at(home.base, "api/" + path), { ...how, headers: headers(home, how.headers), credentials: "omit" });
   if (!r.ok) throw new Error(String(r.status));
-  return r.json();
+  return r;
 }
+/** @param {AbortSignal} [signal] */
+export const question = async (home, path, signal) => (await ask(home, path, { signal })).json();
 
 /** May this page, which another host served, talk to an agent on this computer? "none" when it is no question here.
  * @returns {Promise<"granted"|"prompt"|"denied"|"none">} */

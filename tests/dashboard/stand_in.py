@@ -205,6 +205,10 @@ class StandIn:
         if path == "/v1/live-tickets" and method == "POST":
             self.tickets.add(ticket := f"t{len(self.tickets)}")
             return self.json({"ticket": ticket}) if not ledger.options.no_live else self.json({}, 404)
+        if path == "/v1/alerts/key":
+            return self.json({"key": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"})
+        if path.startswith("/v1/alerts/subscriptions"):
+            return self.json({"id": "browser-1"}, 201 if method == "POST" else 200)
         parts = path.strip("/").split("/")
         if len(parts) == 1:
             return self.json(ledger.sessions(query))

@@ -180,7 +180,30 @@ def test_notifications_are_off_until_somebody_switches_them_on(agent, visit):
     page = visit(agent.url, wait=".calendar", permissions=["notifications"])
     assert page.get_attribute(".bell", "aria-pressed") == "false"
     page.click(".bell")
-    page.wait_for_selector('.bell[aria-pressed="true"]')
+    page.wait_for_selector('.bell[aria-label*="while this page is open"]')
+    page.click(".bell")
+    page.wait_for_selector('.bell[aria-pressed="false"]')
+
+
+def test_with_a_relay_alerts_come_while_the_page_is_closed(server, visit, chromium):
+    relay = server("--home", "relay", "--key", KEY)
+    context = chromium.new_context(permissions=["notifications"])
+    context.add_init_script("""PushManager.prototype.subscribe = async (how) => ({ unsubscribe: async () => true,
+      toJSON: () => ({ endpoint: 'https://fcm.googleapis.com/x', keys: { p256dh: how.applicationServerKey, auth: 'a' } }) });""")
+    page = visit(f"{relay.url}#key={KEY}", context=context, wait=".calendar")
+    wait_state(page, "relay-live")
+    page.click(".bell")
+    page.wait_for_selector('.bell[aria-label*="also while this page is closed"]')
+    assert page.evaluate("() => localStorage['session-relay.push']") == "browser-1"
+    client = context.new_cdp_session(page)
+    versions = []
+    client.on("ServiceWorker.workerRegistrationUpdated", lambda e: versions.extend(r["registrationId"] for r in e["registrations"]))
+    client.send("ServiceWorker.enable")
+    page.wait_for_timeout(300)
+    told = '{"id": "pace/claude/1", "level": "warn", "text": "Week, Opus: ahead of its pace."}'
+    client.send("ServiceWorker.deliverPushMessage", {"origin": relay.url.rstrip("/"), "registrationId": versions[-1], "data": told})
+    page.wait_for_function("() => navigator.serviceWorker.ready.then((r) => r.getNotifications()).then((all) => all.some((n) => n.body === 'Week, Opus: ahead of its pace.' && n.tag === 'pace'))")
+    context.close()
 
 
 def test_an_alert_that_was_dismissed_stays_away(agent, visit):
