@@ -64,6 +64,7 @@ class Source:
         self.log: list[tuple[int, str]] = []
         self.log_from = 0
         """The log names every session that changed after this seq."""
+        self._told: tuple[str, bodies.Machine | None] = ("{}", None)
         self._read = False
         self.beyond = 0
         """How many of its sessions are not held (see checkpoint)."""
@@ -223,6 +224,19 @@ class Source:
             changed.kinds.add(ref.kind)
         if self.stubs.pop(ref, None) is not None:
             changed.kinds.add("stub")
+
+    def machine(self) -> bodies.Machine | None:
+        """The machine as its record says, else as the agent said when it pushed."""
+        for ref, other in self.others.items():
+            if ref.kind == "machine" and isinstance(other.value, bodies.Machine):
+                return other.value
+        if self._told[0] != self.head.agent:
+            try:
+                told = bodies.read("machine", self.head.agent)
+            except Unreadable:
+                told = None
+            self._told = (self.head.agent, told)
+        return self._told[1]
 
     def of_kind(self, kind: str) -> list[tuple[Ref, object]]:
         return [(ref, other.value) for ref, other in self.others.items() if ref.kind == kind]

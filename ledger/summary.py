@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CALENDAR = 371
 WEEK, MONTH = 7, 30
+MOST_KEPT = 16
 
 
 def minute_of(view: View) -> int:
@@ -33,6 +34,8 @@ def summary(view: View, tz: str) -> dict[str, Any]:
     state = (view.revision, minute_of(view), tuple(held.key for held in view.active(now)), heard(view, now))
     kept = view.kept.get(key)
     if kept is None or kept[0] != state:
+        if len(view.kept) > MOST_KEPT:  # whoever asks for every zone there is does not fill the memory
+            view.kept.clear()
         kept = view.kept[key] = (state, _summary(view, tz, now))
     found: dict[str, Any] = kept[1]
     return found

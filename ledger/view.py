@@ -275,8 +275,7 @@ class View:
 
     def machine(self, source: str) -> bodies.Machine | None:
         known = self.sources.get(source)
-        found = known.of_kind("machine") if known else []
-        return found[0][1] if found else None  # type: ignore[return-value]
+        return known.machine() if known else None
 
     # -- the days of a zone
 

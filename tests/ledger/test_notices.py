@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import given
@@ -66,6 +68,25 @@ def test_worse_comes_first_and_the_same_matter_keeps_its_id():
     assert [alert["level"] for alert in first] == ["bad", "info"]
     house.laptop().pushes(limit(82, NOW + HOUR))
     assert [alert["id"] for alert in house.get("/v1/feed")["summary"]["alerts"]] == [alert["id"] for alert in first]
+
+
+def test_a_machine_without_a_record_is_known_by_what_its_agent_said_when_it_pushed():
+    house = House()
+    laptop = house.laptop()
+    laptop.pushes(a_session("a"))
+    assert house.get("/machines")[0]["name"] == "mbp-16"
+    for agent, name in (('{"name":"Alice","os":"macOS","version":"1.0.0","boot":"x"}', "Alice"), ("not json", "mbp-16"), ('{"name":7}', "mbp-16")):
+        head = laptop.head()
+        house.store.apply("alice", head, replace(head, agent=agent))
+        assert house.get("/machines")[0]["name"] == name
+
+
+def test_asking_for_every_zone_does_not_fill_the_memory():
+    house = House()
+    house.laptop().pushes(a_session("a"))
+    for tz in sorted(available_timezones())[:60]:
+        house.get("/v1/feed", tz=tz)
+    assert len(house.view().kept) < 24 and len(house.view().zones) <= 6
 
 
 # -- pace -----------------------------------------------------------------------------------------------------
