@@ -222,7 +222,7 @@ def lasting(browser: Any, both: Homes) -> list[Figure]:
     return [Figure("page: heap after an hour of messages", grown / 1e6, "MB more", "2 MB")]
 
 
-def replay(visit: Visit, count: int) -> None:
+def replay(visit: Any, count: int) -> None:
     """Hand the page *count* real feeds through its own door, each drawn before the next."""
     visit.page.evaluate("""async (count) => {
       const S = await import('/js/store.js'), base = new URL('./', location.href).href;
