@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from ledger.errors import LedgerError, Problem
-from ledger.frames import encode, feed_frame, says_nothing
+from ledger.frames import feed_frame, says_nothing
 from ledger.times import iso
+from ledger.viewers import Admission, Frame, Message, Rest, Send, Viewer
 
 MERGE_S = 0.05
 """Changes within this window travel together; the first one travels at once."""
@@ -32,88 +31,10 @@ REFRESH_S = 60.0
 SLICE = 128
 _AGAIN_S = 1.0
 _TICK_S = 1.0
-_ASKS, _ASKS_PER_S = 30.0, 1.0
 
-Message = dict[str, Any]
 Feed = Callable[[str, str | None, str, int], Mapping[str, Any]]
-Send = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
 Got = TypeVar("Got")
 log = logging.getLogger("live")
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who was let in. *still* is asked every quarter minute whether they may stay."""
-
-    tenant: str
-    still: Callable[[], bool] = lambda: True
-
-
-class Frame:
-    """A message as it goes out, built once for every viewer and both kinds of channel."""
-
-    __slots__ = ("sse", "text")
-
-    def __init__(self, message: Mapping[str, Any] | bytes) -> None:
-        body = message if isinstance(message, bytes) else encode(message)
-        self.text: Message = {"type": "websocket.send", "text": body.decode()}
-        self.sse: Message = {"type": "http.response.body", "body": b"data: " + body + b"\n\n", "more_body": True}
-
-
-@dataclass(eq=False, slots=True)
-class Viewer:
-    """One open channel. *cursor* is where its page stands; None until it subscribed."""
-
-    id: str
-    admission: Admission
-    send: Send
-    is_sse: bool
-    abort: Callable[[], None]
-    heard: int
-    subscribed: bool = False
-    cursor: str | None = None
-    tz: str = ""
-    sessions: int = 200
-    turn: int = 0
-    waiting: deque[Frame] = field(default_factory=deque)
-    busy: asyncio.Task[None] | None = None
-    busy_since: float = 0.0
-    asks: float = _ASKS
-    asked_at: int = 0
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def tenant(self) -> str:
-        return self.admission.tenant
-
-    def may_ask(self, now: int) -> bool:
-        """Costly questions are answered thirty at once, then one a second."""
-        self.asks = min(_ASKS, self.asks + max(0, now - self.asked_at) / 1000 * _ASKS_PER_S)
-        self.asked_at = now
-        if self.asks < 1:
-            return False
-        self.asks -= 1
-        return True
-
-
-class _Rest(Awaitable[None]):
-    """What is left of a coroutine that was stepped once and had to wait for *until*."""
-
-    def __init__(self, begun: Coroutine[Any, Any, None], until: Any) -> None:
-        self.begun, self.until = begun, until
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        until = self.until
-        try:
-            while True:
-                try:
-                    yield until
-                except BaseException as error:
-                    until = self.begun.throw(error)
-                else:
-                    until = self.begun.send(None)
-        except StopIteration:
-            return
 
 
 class Live:
@@ -384,7 +305,7 @@ class Live:
             viewer.busy_since = asyncio.get_running_loop().time()
             viewer.busy = self._begin(self._drain(viewer, rest))
 
-    def _step(self, viewer: Viewer, frame: Frame) -> _Rest | None:
+    def _step(self, viewer: Viewer, frame: Frame) -> Rest | None:
         """Run the send until it waits; nearly always it does not."""
         begun = viewer.send(frame.sse if viewer.is_sse else frame.text)
         try:
@@ -395,9 +316,9 @@ class Live:
         except Exception:  # the channel is closed under us: whatever the server raises means that
             viewer.gone.set()
             return None
-        return _Rest(begun, until)
+        return Rest(begun, until)
 
-    async def _drain(self, viewer: Viewer, rest: _Rest | None) -> None:
+    async def _drain(self, viewer: Viewer, rest: Rest | None) -> None:
         try:
             while True:
                 if rest is not None:

@@ -7,30 +7,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.kept import Answer, Headers, Kept, compressed, prepared
-from ledger.live import Admission, Live, Viewer
+from ledger.live import Live
+from ledger.viewers import Admission, Viewer
 
 THREADS = 8
 BIGGEST_BODY = 1 << 20
-BIGGEST_MESSAGE = 64 * 1024
-BIGGEST_HEAD = 32 * 1024
-HEAD_S = 20.0
-"""A caller has this long to finish its request line and headers."""
 log = logging.getLogger("shell")
 
 
@@ -287,129 +277,3 @@ def _answer_to(error: Exception, asked: Asked) -> Answer:
         return problem_answer(Problem(507, "quota", "the store is full: make room, then try again", headers={"Retry-After": "300"}))
     log.error("%s %s failed", asked.method, asked.path, exc_info=error)
     return problem_answer(Problem(500, "store-unavailable", "this is our fault, and it is in the relay's log"))
-
-
-# The server.
-
-
-class _Http(HttpToolsProtocol):
-    """uvicorn's, with an end to how long and how large the head of a request may be, and a way to cut a stuck viewer."""
-
-    _size = 0
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEAD_S, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._calm()
-        super().connection_lost(exc)
-
-    def _calm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _count(self, more: int) -> None:
-        self._size += more
-        if self._size > BIGGEST_HEAD:
-            raise ValueError("the head of the request is too large")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._size = 0
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_S, self.transport.abort)
-        self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._calm()
-        super().on_headers_complete()
-
-
-class _Ws(WebSocketsSansIOProtocol):
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if hasattr(self, "scope"):
-            self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, shell: Shell, ready: Callable[[int], None] | None, stop: threading.Event | None) -> None:
-        super().__init__(config)
-        self._shell, self._ready, self._stop = shell, ready, stop
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._ready and sockets:
-            self._ready(sockets[0].getsockname()[1])
-
-    async def on_tick(self, counter: int) -> bool:
-        return bool(self._stop and self._stop.is_set()) or await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._shell.live.stop()
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Being told to stop is a good end: the process leaves with 0, not by the signal."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises LedgerError with what to do when the port cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, because asyncio turns Nagle's delay off only where it reads that: 40 ms an answer otherwise.
-    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((host, port))
-        one.listen(2048)
-        one.setblocking(False)
-    except (OSError, OverflowError) as error:
-        one.close()
-        raise LedgerError(f"port {port} of {host} cannot be had ({getattr(error, 'strerror', None) or error}): stop what uses it, or choose another with --port") from None
-    return one
-
-
-def serve(
-    shell: Shell,
-    host: str,
-    port: int,
-    *,
-    ready: Callable[[int], None] | None = None,
-    stop: threading.Event | None = None,
-    proxies: str = "",
-    also: Sequence[socket.socket] = (),
-) -> None:
-    """Serve until *stop* is set or a signal says so. *proxies* are addresses whose X-Forwarded-For is believed,
-    *also* are further listening sockets. Raises LedgerError when the port cannot be had."""
-    # The server's own lines would repeat ours, and hold tracebacks for what callers send.
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(
-        shell, http=_Http, ws=_Ws, loop="asyncio", lifespan="on", ws_per_message_deflate=False, ws_max_size=BIGGEST_MESSAGE,
-        timeout_keep_alive=75, timeout_graceful_shutdown=3, log_config=None, access_log=False, server_header=False,
-        proxy_headers=bool(proxies), forwarded_allow_ips=proxies or "", backlog=2048,
-    )  # fmt: skip
-    sockets = [listen(host, port), *also]
-    _Server(config, shell, ready, stop).run(sockets)

@@ -16,7 +16,7 @@ from ledger.errors import LedgerError
 from ledger.live import Live
 from ledger.prices import PriceBook
 from ledger.reads import Home, Reads
-from ledger.shell import listen, serve
+from ledger.server import listen, serve
 from ledger.view import Views
 from local_agent import metrics
 from local_agent.archive import LOCAL, Archive

@@ -15,10 +15,11 @@ from ledger import page
 from ledger.api import read_api
 from ledger.asked import Asked as Request
 from ledger.errors import Problem
-from ledger.live import Admission, Live, Viewer
+from ledger.live import Live
 from ledger.reads import Access, Reads
 from ledger.shell import Shell
 from ledger.times import iso
+from ledger.viewers import Admission, Viewer
 from local_agent.archive import LOCAL
 from local_agent.guard import Asked, Guard
 

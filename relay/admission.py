@@ -9,7 +9,7 @@ from functools import partial
 
 from ledger.asked import Asked
 from ledger.errors import Problem
-from ledger.live import Admission
+from ledger.viewers import Admission
 from relay.access import Door
 from relay.limits import address_of
 from relay.live.tickets import Tickets

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from ledger.asked import Asked
 from ledger.errors import LedgerError, Problem
 from ledger.kept import Answer
-from ledger.shell import Shell, serve
+from ledger.server import serve
+from ledger.shell import Shell
 from ledger.stores import open_store
 from relay.app import Relay, create_app
 from relay.limits import address_of

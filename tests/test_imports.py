@@ -16,7 +16,7 @@ ONLY_IN = {
     "psycopg": ("ledger/stores/postgres",),
     "requests": ("local_agent/delivery.py", "local_agent/transport.py", "relay/alerts/"),
     "flask": ("ledger/api.py", "relay/", "local_agent/server.py"),
-    "uvicorn": ("ledger/shell.py",),
+    "uvicorn": ("ledger/server.py",),
     "pywebpush": ("relay/alerts/",),
     "py_vapid": ("relay/alerts/",),
 }

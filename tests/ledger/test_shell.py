@@ -16,10 +16,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ledger.asked import Asked
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.kept import Answer, Kept
-from ledger.live import Admission, Live
-from ledger.shell import Asked, Shell, listen, serve
+from ledger.live import Live
+from ledger.server import listen, serve
+from ledger.shell import Shell
+from ledger.viewers import Admission
 from tests.processes import until
 
 PATIENCE = 10
@@ -340,7 +343,7 @@ def test_viewers_are_sent_away_in_good_order_when_the_server_stops() -> None:
 
 
 def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.shell.HEAD_S", 0.2)
+    monkeypatch.setattr("ledger.server.HEAD_S", 0.2)
     with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         with contextlib.suppress(ConnectionResetError):
