@@ -5,10 +5,11 @@ the sessions that they change. A kill between two steps costs nothing, one withi
 """
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from ledger.errors import Full
 from local_agent.archive import Archive, Step
 from local_agent.readers import sessions
 from local_agent.readers.claude import tables
-from local_agent.readers.claude.bodies import body_of, key_of
+from local_agent.readers.claude.bodies import body_of, key_of, parts_of
 from local_agent.readers.claude.book import Book, File, Threshold
 from local_agent.readers.claude.files import Files, place_of
 from local_agent.readers.claude.scan import Batch, Scanner
@@ -29,6 +30,7 @@ STEP_BYTES = 256 << 20
 LOOK_EVERY_MS = 10_000
 """How often to look for ourselves while somebody tells us what changes."""
 NAMED = 3
+MANY = 100
 """So many unreadable places are named; the others are counted."""
 
 
@@ -106,7 +108,10 @@ class ClaudeReader:
                 self._looked_at = now
                 seen = self._walk.changed(known)
             paths, gone = list(dict.fromkeys([*told, *seen.files])), seen.gone
-        return self._read(archive, paths) + self._tell_gone(archive, gone)
+        changed = self._read(archive, paths) + self._tell_gone(archive, gone)
+        if first:
+            self._walk.expect(known)
+        return changed
 
     def _open(self, archive: Archive) -> None:
         with archive.step(self.name) as step:
@@ -129,8 +134,18 @@ class ClaudeReader:
     # -- reading
 
     def _read(self, archive: Archive, paths: list[str]) -> int:
-        changed, rest = 0, iter(paths)
-        while paths:
+        collecting = gc.isenabled() and len(paths) > MANY
+        try:
+            if collecting:
+                gc.disable()  # a first reading makes a million objects, none of them in circles
+            return self._read_all(archive, iter(paths)) if paths else 0
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _read_all(self, archive: Archive, rest: Iterator[str]) -> int:
+        changed = 0
+        while True:
             with archive.step(self.name) as step:
                 more = self._step(archive, step, rest)
                 changed += len(step.puts) + len(step.gone)
@@ -159,8 +174,7 @@ class ClaudeReader:
                 break
         book.flush()
         files.flush(step.sql)
-        for session in sorted(book.touched | files.touched):
-            self._hand_over(step, session)
+        self._hand_over(step, sorted(book.touched | files.touched))
         return more
 
     def _batches(self, path: str) -> Iterable[tuple[File, Batch]]:
@@ -183,7 +197,7 @@ class ClaudeReader:
             file.device, file.inode = status.st_dev, status.st_ino
             more = True
             while more:
-                batch = self._scanner.scan(handle, file.place)
+                batch = self._scanner.scan(handle, file.place, status.st_size)
                 place_of(file, batch)
                 more = batch.more
                 file.size, file.changed = (status.st_size, status.st_mtime_ns) if not more else (-1, 0)
@@ -207,17 +221,18 @@ class ClaudeReader:
             return
         self._broken[path] = ("no permission" if isinstance(error, PermissionError) else "unreadable file", (0, 0))
 
-    def _hand_over(self, step: Step, session: int) -> None:
+    def _hand_over(self, step: Step, touched: list[int]) -> None:
         book = self._book
         assert book is not None
-        name = self._files.session_name(step.sql, book, session)
-        body = body_of(step.sql, book, name)
-        if body is None:
-            sessions.unobserve(step, key_of(name))
-            return
-        if session in book.fresh:
-            step.fresh.add(key_of(name))
-        sessions.observe(step, key_of(name), body)
+        for session, parts in parts_of(step.sql, touched).items():
+            name = self._files.session_name(book, session)
+            key, body = key_of(name), body_of(book, name, parts)
+            if body is None:
+                sessions.unobserve(step, key)
+                continue
+            if session in book.fresh:
+                step.fresh.add(key)
+            sessions.observe(step, key, body)
 
     # -- what else changes
 
@@ -240,8 +255,7 @@ class ClaudeReader:
         assert self._book is not None
         with archive.step(self.name) as step:
             self._book.begin(step.sql)
-            for session in sorted(self._files.lose(step.sql, lost)):
-                self._hand_over(step, session)
+            self._hand_over(step, sorted(self._files.lose(step.sql, lost)))
             changed = len(step.puts)
         self._book.end()
         return changed

@@ -8,10 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from ledger.record import Record, Ref
 from local_agent.archive import Step
+from local_agent.fastjson import decode, encode
 
 SESSION, USAGE = "session", "usage"
 ROWS_KEPT = 150
@@ -147,9 +146,9 @@ def _remove(step: Step, key: str) -> None:
 
 
 def _text(body: Body) -> str:
-    return msgspec.json.encode(body).decode()
+    return encode(body).decode()
 
 
 def _loaded(text: str) -> dict[str, object]:
-    found: dict[str, object] = msgspec.json.decode(text)
+    found: dict[str, object] = decode(text)
     return found

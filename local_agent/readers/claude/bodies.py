@@ -12,10 +12,12 @@ from local_agent.readers.claude.tally import class_of, quarter_of
 WINDOW, LARGE_WINDOW = 200_000, 1_000_000
 """A prompt beyond the usual window tells that the session has the large one."""
 
-PARTS = (
-    "SELECT f.own = ?, f.path, f.account, f.gone, f.title, p.cwd, p.branch, p.last, p.context_at, p.context"
-    " FROM claude_parts p JOIN claude_files f ON f.id = p.file WHERE p.session = ?"
+MANY = 20
+_PARTS = (
+    "SELECT p.session, f.own, f.path, f.account, f.gone, f.title, p.cwd, p.branch, p.last, p.context_at, p.context"
+    " FROM claude_parts p JOIN claude_files f ON f.id = p.file"
 )
+Part = tuple[Any, ...]
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -24,7 +26,20 @@ def key_of(name: str) -> str:
     return _UNPRINTABLE.sub("", name)[:128] or UNKNOWN
 
 
-def body_of(sql: sqlite3.Connection, book: Book, name: str) -> dict[str, object] | None:
+def parts_of(sql: sqlite3.Connection, sessions: list[int]) -> dict[int, list[Part]]:
+    """What files say of these sessions; asked for many at once, because asking costs more than the answer."""
+    found: dict[int, list[Part]] = {session: [] for session in sessions}
+    if len(sessions) > MANY:
+        rows = sql.execute(f"{_PARTS} WHERE p.session BETWEEN ? AND ?", (min(sessions), max(sessions))).fetchall()
+    else:
+        rows = [row for session in sessions for row in sql.execute(f"{_PARTS} WHERE p.session = ?", (session,))]
+    for row in rows:
+        if row[0] in found:
+            found[row[0]].append(row[1:])
+    return found
+
+
+def body_of(book: Book, name: str, parts: list[Part]) -> dict[str, object] | None:
     """The body; None if no answer is counted for this session."""
     session = book.sessions[name]
     rows = _rows(book, session)
@@ -37,7 +52,7 @@ def body_of(sql: sqlite3.Connection, book: Book, name: str) -> dict[str, object]
         "models_used": [model for model in models if model not in (SYNTHETIC, UNKNOWN)],
         "estimated_tokens": sum(sum(row[5:10]) for row in rows), "provenance": "observed",
     }  # fmt: skip
-    return body | _told(sql, session, name) | {"usage": rows}
+    return body | _told(parts, name) | {"usage": rows}
 
 
 def _rows(book: Book, session: int) -> list[list[Any]]:
@@ -50,16 +65,17 @@ def _rows(book: Book, session: int) -> list[list[Any]]:
     return found
 
 
-def _told(sql: sqlite3.Connection, session: int, name: str) -> dict[str, object]:
+def _told(parts: list[Part], name: str) -> dict[str, object]:
     """Project, branch, title, account and context; the session's own file is asked first, then the others by path."""
-    parts = sorted(sql.execute(PARTS, (name, session)), key=lambda part: (not part[0], part[1]))
+    if len(parts) > 1:
+        parts = sorted(parts, key=lambda part: (part[0] != name, part[1]))
     if not parts:
         return {}
     newest = max(parts, key=lambda part: (part[6] is not None, part[7], part[1]))
     latest = max(parts, key=lambda part: (part[9] > 0, part[8], part[1]))
     told: dict[str, object] = {
         "project": last_part(next((part[5] for part in parts if part[5]), "")),
-        "title": next((part[4] for part in parts if part[0] and part[4]), None),
+        "title": next((part[4] for part in parts if part[0] == name and part[4]), None),
         "git_branch": newest[6],
         "account": parts[0][2],
     }

@@ -135,7 +135,7 @@ class Files:
             touched |= {session for (session,) in sql.execute("SELECT session FROM claude_parts WHERE file = ?", (file.id,))}
         return touched
 
-    def session_name(self, sql: sqlite3.Connection, book: Book, session: int) -> str:
+    def session_name(self, book: Book, session: int) -> str:
         if len(self._names) < len(book.sessions):
             self._names = {id: name for name, id in book.sessions.items()}
         return self._names[session]

@@ -7,37 +7,29 @@ UTF-8, fields that are null where another version had a value, and lines that a 
 from __future__ import annotations
 
 import re
-import sys
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-# msgspec looks for this module only to support it; loading it would take longer than reading a megabyte.
-_ABSENT = sys.modules.setdefault("typing_extensions", None) is None  # type: ignore[arg-type]
-import msgspec  # noqa: E402
-from msgspec import Meta, Struct  # noqa: E402
-
-if _ABSENT:
-    del sys.modules["typing_extensions"]
+from local_agent.fastjson import Decoder, MsgspecError, Struct
 
 MARK = b'"usage":{'
-MOST = 1 << 53
-"""Above this a count is no count any more."""
+MOST_BITS = 53
+"""A longer number is no count any more."""
 
-Count = Annotated[int, Meta(ge=0, le=MOST)]
 DAMAGED, NO_TIME, NO_COUNT, EMPTY_ID, NO_VERSION, TOO_LONG = (
     "damaged line", "no time", "no count", "empty id", "unknown version", "line too long")  # fmt: skip
 
 
 class Lifetimes(Struct, gc=False):
-    ephemeral_5m_input_tokens: Count = 0
-    ephemeral_1h_input_tokens: Count = 0
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
 
 
 class Usage(Struct, gc=False):
-    input_tokens: Count
-    output_tokens: Count
-    cache_creation_input_tokens: Count = 0
-    cache_read_input_tokens: Count = 0
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
     cache_creation: Lifetimes | None = None
     speed: Literal["standard", "fast"] | None = None
     service_tier: Literal["standard", "priority", "batch"] | None = None
@@ -79,8 +71,8 @@ class Damage(Exception):
     """A line that should count but cannot be understood; the text is the reason's name."""
 
 
-typed = msgspec.json.Decoder(Line).decode
-Refused = msgspec.MsgspecError
+typed = Decoder(Line).decode
+Refused = MsgspecError
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _WHOLE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:\d\d)")
@@ -175,7 +167,7 @@ def _usage(usage: dict[str, object]) -> Usage:
 def _count(value: object, *, null: bool = True) -> int:
     if value is None and null:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << MOST_BITS:
         raise Damage(NO_COUNT)
     return value
 

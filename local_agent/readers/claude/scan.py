@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from msgspec import Struct
-from msgspec.json import Decoder
-
+from local_agent.fastjson import Decoder, Struct
 from local_agent.readers.claude.forms import (
     EMPTY_ID,
     MARK,
+    MOST_BITS,
+    NO_COUNT,
     NO_TIME,
     NO_VERSION,
     TOO_LONG,
@@ -27,6 +27,8 @@ from local_agent.readers.claude.forms import (
     typed,
 )
 from local_agent.readers.claude.rank import ECHO, MAIN, SIDE
+
+read = os.preadv
 
 try:
     from stringzilla import Str
@@ -103,30 +105,31 @@ class Scanner:
         self.buffer, self.view = buffer, memoryview(buffer)
         self.find = Str(buffer).find if Str else buffer.find
 
-    def scan(self, file: int, start: int) -> Batch:
-        """Read from *start*, at most a batch. Raises OSError."""
+    def scan(self, file: int, start: int, size: int) -> Batch:
+        """Read from *start* to *size*, at most a batch. Raises OSError."""
         try:
             try:
-                return self._scan(file, start, careful=False)
+                return self._scan(file, start, size, careful=False)
             except Damage:
                 # Some line that would count is not right; which ones, only a closer look at each can tell.
-                return self._scan(file, start, careful=True)
+                return self._scan(file, start, size, careful=True)
         finally:
             if len(self.buffer) > BUFFER:
                 self._hold(bytearray(BUFFER))
 
-    def _scan(self, file: int, start: int, *, careful: bool) -> Batch:
-        os.lseek(file, start, os.SEEK_SET)
+    def _scan(self, file: int, start: int, size: int, *, careful: bool) -> Batch:
         lines = _Lines(self, Batch(start), careful)
         batch = lines.batch
-        keep = 0
-        while got := os.readv(file, [self.view[keep:]]):
+        keep, place = 0, start
+        # A file may grow while it is read; what comes after its size now is for the next look.
+        while place < size and (got := read(file, [self.view[keep:]], place)):
+            place += got
             end = keep + got
             last = self.buffer.rfind(NEWLINE, keep, end)
             if last < 0:
                 keep = end
                 if end == len(self.buffer):
-                    keep = self._make_room(file, batch)
+                    keep, place = self._make_room(file, batch, place)
                     if keep < 0:
                         return lines.finished(b"")
                 continue
@@ -142,25 +145,24 @@ class Scanner:
                 return lines.finished(b"")
         return lines.finished(self.view[:keep])
 
-    def _make_room(self, file: int, batch: Batch) -> int:
-        """For a line longer than the buffer: a larger buffer, or the line is passed over. How much is kept; -1 if it has no end yet."""
+    def _make_room(self, file: int, batch: Batch, place: int) -> tuple[int, int]:
+        """For a line longer than the buffer: a larger buffer, or the line is passed over. How much is kept (-1 if the line has no
+        end yet) and where to read on."""
         full = len(self.buffer)
         if full < LONGEST:
             larger = bytearray(full * 2)
             larger[:full] = self.buffer
             self._hold(larger)
-            return full
-        passed = full
-        while got := os.readv(file, [self.view]):
+            return full, place
+        while got := read(file, [self.view], place):
             newline = self.buffer.find(NEWLINE, 0, got)
             if newline >= 0:
-                batch.end += passed + newline + 1
+                batch.end = place + newline + 1
                 batch.skip(TOO_LONG)
                 batch.tail = b""
-                os.lseek(file, batch.end, os.SEEK_SET)
-                return 0
-            passed += got
-        return -1
+                return 0, batch.end
+            place += got
+        return -1, place
 
 
 class _Lines:
@@ -288,6 +290,13 @@ class _Lines:
             ):  # fmt: skip
                 times.append(check(line, message))
                 continue
+            usage = message.usage
+            nested = usage.cache_creation  # type: ignore[union-attr]
+            bits = usage.input_tokens | usage.output_tokens | usage.cache_read_input_tokens | usage.cache_creation_input_tokens  # type: ignore[union-attr]
+            if nested is not None:
+                bits |= nested.ephemeral_5m_input_tokens | nested.ephemeral_1h_input_tokens
+            if bits >> MOST_BITS:
+                raise Damage(NO_COUNT)
             try:
                 times.append(int(from_text(time).timestamp() * 1000 + 0.5))
             except ValueError:
@@ -347,6 +356,8 @@ def check(line: Line, message: Message) -> int:
     at = instant(line.timestamp or "")
     if at is None:
         raise Damage(NO_TIME)
+    if _bits(message) >> MOST_BITS:
+        raise Damage(NO_COUNT)
     if message.id == "" or line.requestId == "" or message.model == "" or line.sessionId == "":
         raise Damage(EMPTY_ID)
     if line.version not in _versions:
@@ -356,6 +367,16 @@ def check(line: Line, message: Message) -> int:
             _versions.clear()
         _versions.add(line.version)
     return at
+
+
+def _bits(message: Message) -> int:
+    """All counts at once: below zero if one of them is, and as long as the longest."""
+    usage = message.usage
+    if usage is None:
+        return 0
+    nested = usage.cache_creation
+    bits = usage.input_tokens | usage.output_tokens | usage.cache_read_input_tokens | usage.cache_creation_input_tokens
+    return bits if nested is None else bits | nested.ephemeral_5m_input_tokens | nested.ephemeral_1h_input_tokens
 
 
 def instant(text: str) -> int | None:

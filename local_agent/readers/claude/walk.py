@@ -7,6 +7,7 @@ missed for long where the system cannot tell us of changes.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -85,8 +86,9 @@ class Walk:
         self.unreadable: dict[str, str] = {}
         self.links: set[str] = set()
         self.changed_folders: set[str] = set()
-        self._hot: dict[str, None] = {}
+        self._hot: deque[str] = deque(maxlen=HOT)
         self._sweep: list[str] = []
+        self._expecting = False
 
     def root_of(self, path: str) -> Root | None:
         return next((root for root in self.roots if path.startswith(root.projects + os.sep)), None)
@@ -199,9 +201,14 @@ class Walk:
                 found.append(path)
         return found
 
+    def expect(self, known: Mapping[str, tuple[int, int]]) -> None:
+        """At the start, the files that were written last are those that will grow."""
+        self._expecting = True
+        self._hot.extend(sorted(known, key=lambda path: known[path][1])[-HOT:])
+
     def touched(self, path: str) -> None:
         """A file that was just read because it grew will grow again."""
-        self._hot.pop(path, None)
-        self._hot[path] = None
-        while len(self._hot) > HOT:
-            del self._hot[next(iter(self._hot))]
+        if self._expecting and path not in list(self._hot)[-1:]:
+            if path in self._hot:
+                self._hot.remove(path)
+            self._hot.append(path)
