@@ -86,6 +86,12 @@ def test_the_relay_answers_and_says_that_it_is_one(cloud: Any) -> None:
     assert (ping["home"], ping["url"]) == ("relay", cloud.url)
 
 
+def test_the_deployment_says_what_a_person_needs_to_work_on_it(cloud: Any) -> None:
+    said = subprocess.run([sys.executable, "-m", "tools.deployed", "local"], cwd=ROOT, env=environment(**cloud.aws), capture_output=True, text=True, check=True).stdout
+    told = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+    assert (told["RELAY_URL"], told["RELAY_STORE"], told["RELAY_SECRET"]) == tuple(cloud.admin[name] for name in ("RELAY_URL", "RELAY_STORE", "RELAY_SECRET"))
+
+
 def test_an_agent_pairs_and_everything_it_read_is_seen_with_curl(cloud: Any, home: Path, read_key: str) -> None:
     once(cloud, home)
     truth = json.loads((cloud.folder / "claude" / "truth.json").read_text())
