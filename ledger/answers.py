@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def _sessions(asked: Asked, found: Iterable[Held]) -> list[Json]:
-    return [public.session(asked.view, held, asked.now) for held in found]
+def _sessions(asked: Asked, found: Iterable[Held]) -> list[Any]:
+    return [public.shown(asked.view, held, asked.now) for held in found]
 
 
 def active(asked: Asked) -> list[Json]:
@@ -29,7 +29,7 @@ def active(asked: Asked) -> list[Json]:
 
 def recent(asked: Asked) -> list[Json]:
     """Newest start first."""
-    return _sessions(asked, asked.view.sessions(Query(sort="-start_time", limit=asked.args["limit"])).sessions)
+    return _sessions(asked, asked.view.recent(asked.args["limit"]))
 
 
 def sessions(asked: Asked) -> Json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ledger import bodies
 from ledger.blocks import LENGTH, Window
 from ledger.pace import length_of, runs_out, spread
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 KINDS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 SPARK = 24
+MOST_SHOWN = 2_000
+_encode = msgspec.json.Encoder().encode
 SPARK_MS = SPARK * QUARTER
 
 
@@ -78,6 +82,19 @@ def _cost(held: Held, rows: Iterable[Row]) -> float | None:
     """None where only a total was declared: without the kinds of its tokens nobody can tell what it cost."""
     unknown = held.tokens and not held.cost and not any(tokens_of(row) for row in rows)
     return None if unknown else usd(held.cost)
+
+
+def shown(view: View, held: Held, now: int) -> Any:
+    """The public session, ready to be encoded; of an idle one the bytes that were made before."""
+    if view.is_active(held, now):
+        return session(view, held, now)
+    name = machine_name(view, held.source)
+    kept = view.shown.get(held.key)
+    if kept is None or kept[0] is not held or kept[1] != name:
+        if len(view.shown) >= MOST_SHOWN:
+            view.shown.clear()
+        kept = view.shown[held.key] = (held, name, msgspec.Raw(_encode(session(view, held, now))))
+    return kept[2]
 
 
 def _models(rows: Iterable[Row], names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:

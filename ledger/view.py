@@ -51,6 +51,8 @@ class View:
         self.tally = Tally()
         self.order: list[tuple[int, str, Held]] = []
         """(last activity, key, session) of every session, oldest first."""
+        self.starts: list[tuple[int, str, Held]] = []
+        """The same by their start."""
         self.saved = 0
         """The number of sessions that changed when the checkpoint was written last; see checkpoint.is_due."""
         self.moved = 0
@@ -58,6 +60,8 @@ class View:
         """Parts of answers, by name, with what they were worked out for."""
         self._open: set[str] = set()
         self._columns: Columns | None = None
+        self.shown: dict[str, tuple[Held, str, Any]] = {}
+        """Idle sessions as they were shown, by key, with the name that their machine had."""
         self.rest: Rest | None = None
         """What is known of the sessions that a checkpoint left out; None: every session is held."""
         self.zones: OrderedDict[str, Days] = OrderedDict()
@@ -120,7 +124,7 @@ class View:
         for key in changed.sessions:
             self._replace(key, self._best(key), many)
         if many:
-            self.order = sorted((held.last, key, held) for key, held in self.winners.items())
+            self._sort()
         if "day" in changed.kinds:
             self._take_days(name)
         if "limit" in changed.kinds:
@@ -157,8 +161,14 @@ class View:
             return
         if sign > 0:
             insort(self.order, (held.last, held.key, held))
+            insort(self.starts, (held.start, held.key, held))
         else:
             del self.order[bisect_left(self.order, (held.last, held.key))]
+            del self.starts[bisect_left(self.starts, (held.start, held.key))]
+
+    def _sort(self) -> None:
+        self.order = sorted((held.last, key, held) for key, held in self.winners.items())
+        self.starts = sorted((held.start, key, held) for key, held in self.winners.items())
 
     def _sum(self, item: Addend, sign: int) -> None:
         self.tally.change(item, self.names, sign)
@@ -191,7 +201,7 @@ class View:
         self.zones.update(zones)
         keys = {key for source in self.sources.values() for key in source.sessions}
         self.winners = {key: held for key in keys if (held := self._best(key)) is not None}
-        self.order = sorted((held.last, key, held) for key, held in self.winners.items())
+        self._sort()
         self._open = {key for key, held in self.winners.items() if held.open}
         for name, source in self.sources.items():
             self._accounts.declares(name, bool(source.of_kind("block")))
@@ -254,6 +264,13 @@ class View:
     def newest(self) -> Iterator[Held]:
         """All sessions, newest activity first."""
         return (held for _, _, held in reversed(self.order))
+
+    def recent(self, most: int) -> list[Held]:
+        """The sessions that began last, newest first."""
+        # Whoever began after the last activity of those left out is held, and nobody else.
+        if self.rest is not None and (len(self.starts) < most or self.starts[-most][0] <= self.rest.last):
+            self.whole()
+        return [held for _, _, held in self.starts[: -most - 1 : -1]]
 
     def since(self, at: int) -> list[Held]:
         """Sessions that were active at or after an instant, oldest activity first."""
