@@ -174,6 +174,7 @@ class ClaudeReader:
                 break
         book.flush()
         files.flush(step.sql)
+        self._walk.keep(step.sql, finished=not more)
         self._hand_over(step, sorted(book.touched | files.touched))
         return more
 

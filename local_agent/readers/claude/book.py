@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from zlib import crc32
 
 from local_agent.readers.claude import tally
 from local_agent.readers.claude.forms import Line
@@ -41,6 +40,8 @@ from local_agent.readers.claude.tables import (
 )
 
 PRIME = (1 << 61) - 1
+REQUEST_TAIL = 7
+"""So many bytes at its end tell one request of an answer from another."""
 from_bytes = int.from_bytes
 SLOT_BITS = 26
 SYNTHETIC, UNKNOWN = "<synthetic>", "unknown"
@@ -151,19 +152,19 @@ class Book:
         place = file.id << SLOT_BITS | file.slots
         gathered: list[int] = []
         run: list[int] | None = None
-        run_session = run_slot = -1
-        name_before: str | None = None
+        run_session = run_slot = day = long_above = -1
+        name_before = model_before = None
         session = -1
         for (_, speed, line, message, offset, kind), at in zip(found, times, strict=True):
             usage = message.usage
-            name, request = message.id, line.requestId
+            name, request, model = message.id, line.requestId, message.model
             marks = extra | kind | (SPEED if speed else 0)
             if name is None:
                 key, marks = key_of(f"{file.path}\n{offset}"), marks | NAMELESS
             else:
-                key = from_bytes(name.encode("utf-8", "surrogatepass"), "big") % PRIME
+                key = from_bytes(name.encode(), "big") % PRIME
             if request is not None:
-                marks |= (crc32(request.encode("utf-8", "surrogatepass")) or 1) << REQUEST_SHIFT
+                marks |= from_bytes(request[-REQUEST_TAIL:].encode()[-REQUEST_TAIL:], "big") << REQUEST_SHIFT
             nested = usage.cache_creation  # type: ignore[union-attr]
             if nested is None:
                 five, hour = usage.cache_creation_input_tokens, 0  # type: ignore[union-attr]
@@ -175,8 +176,14 @@ class Book:
                 name_before = line.sessionId
                 session = self._session(name_before or file.own)
             prompt = fresh + five + hour + read
-            long = self._long_above(message.model or UNKNOWN, at, prompt) if prompt > LONG_FROM else 0
-            kinds = (message.model, usage.speed, usage.service_tier, usage.inference_geo, long, cost < 0)  # type: ignore[union-attr]
+            if prompt > LONG_FROM:
+                if model != model_before or at // DAY_MS != day:
+                    model_before, day = model, at // DAY_MS
+                    long_above = self._long_above(model or UNKNOWN, at)
+                long = long_above if prompt > long_above else 0
+            else:
+                long = 0
+            kinds = (model, usage.speed, usage.service_tier, usage.inference_geo, long, cost < 0)  # type: ignore[union-attr]
             class_ = plain.get(kinds)
             if class_ is None:
                 class_ = plain[kinds] = self._class(kinds)
@@ -382,14 +389,15 @@ class Book:
             self._new_classes.append((id, *key))
         return id
 
-    def _long_above(self, model: str, at: int, prompt: int) -> int:
+    def _long_above(self, model: str, at: int) -> int:
+        """Above how many tokens of a prompt *model* costs more that day; beyond any prompt if it never does."""
         key = (model, at // DAY_MS)
         threshold = self._long.get(key)
         if threshold is None:
             if len(self._long) > 10_000:
                 self._long.clear()
-            threshold = self._long[key] = self._threshold(model, at) or 0
-        return threshold if 0 < threshold < prompt else 0
+            threshold = self._long[key] = self._threshold(model, at) or 1 << 60
+        return threshold
 
     def _account(self, words: Words, sign: int) -> None:
         """A line counts from now on, or no more."""

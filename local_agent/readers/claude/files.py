@@ -14,7 +14,7 @@ from zlib import crc32
 
 from local_agent.readers.claude.book import Book, File
 from local_agent.readers.claude.forms import Line, Message
-from local_agent.readers.claude.scan import Batch, instant, written
+from local_agent.readers.claude.scan import Batch, instant, message_of, written
 from local_agent.readers.claude.walk import Walk
 
 LENGTH_BITS = 10
@@ -150,16 +150,13 @@ def place_of(file: File, batch: Batch) -> None:
     file.place = batch.end
 
 
-def _branch(told: tuple[Line, Message] | None) -> tuple[str | None, int]:
-    return (told[0].gitBranch, instant(told[0].timestamp or "") or 0) if told else (None, 0)
+def _branch(line: Line | None) -> tuple[str | None, int]:
+    return (line.gitBranch, instant(line.timestamp or "") or 0) if line else (None, 0)
 
 
-def _context(told: tuple[Line, Message] | None) -> tuple[int, int]:
+def _context(line: Line | None) -> tuple[int, int]:
     """When a session's last request was made, and the tokens of its whole prompt."""
-    if told is None:
-        return 0, 0
-    line, message = told
-    return instant(line.timestamp or "") or 0, _prompt(message)
+    return (instant(line.timestamp or "") or 0, _prompt(message_of(line))) if line else (0, 0)
 
 
 def _prompt(message: Message) -> int:

@@ -96,7 +96,7 @@ def lenient(raw: bytes) -> Line | None:
     line = Line(
         _string(found.get("timestamp")), _string(found.get("requestId")), _string(found.get("sessionId")), _true(found.get("isSidechain")),
         Message(_string(message.get("id")), _string(message.get("model")), _usage(usage)), _string(found.get("version")),
-        found["gitBranch"] if isinstance(found.get("gitBranch"), str) else None, _cost(found.get("costUSD")),
+        _string(found["gitBranch"]) if isinstance(found.get("gitBranch"), str) else None, _cost(found.get("costUSD")),
         found.get("isApiErrorMessage") is True,
     )  # fmt: skip
     return _as_echo(line, found) if "message" not in found else line
@@ -108,7 +108,7 @@ def _echoed(found: dict[str, object]) -> dict[str, object] | None:
 
 def _as_echo(line: Line, found: dict[str, object]) -> Line:
     outer = _dict(_dict(found, "data"), "message") or {}
-    times = [text if isinstance(text, str) else None for text in (outer.get("timestamp"), outer.get("requestId"))]
+    times = [_string(outer.get("timestamp")), _string(outer.get("requestId"))]
     line.data, line.message = Progress(Echo(times[0], times[1], line.message)), None
     return line
 
@@ -119,9 +119,11 @@ def _dict(found: object, name: str) -> dict[str, object] | None:
 
 
 def _string(value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
+    if value is None:
+        return None
+    if not isinstance(value, str):
         raise Damage(DAMAGED)
-    return value
+    return value.encode("utf-8", "replace").decode()
 
 
 def _no_number(text: str) -> None:

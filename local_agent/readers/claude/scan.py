@@ -35,7 +35,7 @@ try:
 except ImportError:  # pragma: no cover - slower, nothing else
     Str = None
 
-BUFFER = 1 << 20
+BUFFER = 1 << 18
 LONGEST = 8 << 20
 """A line longer than this is passed over and counted: no answer is that long, and memory is bounded."""
 BATCH = 64 << 20
@@ -66,8 +66,8 @@ class Part:
 
     def __init__(self) -> None:
         self.cwd: str | None = None
-        self.last: tuple[Line, Message] | None = None
-        self.last_main: tuple[Line, Message] | None = None
+        self.last: Line | None = None
+        self.last_main: Line | None = None
 
 
 class Batch:
@@ -210,9 +210,9 @@ class _Lines:
                 check(line, message)
                 part.cwd = _cwd_of(view[start:position])
             if line.gitBranch is not None:
-                part.last = line, message
+                part.last = line
             if kind == MAIN:
-                part.last_main = line, message
+                part.last_main = line
                 if line.isApiErrorMessage:
                     self.batch.errors.append(bytes(view[start:position]))
             nested = usage.cache_creation
@@ -280,7 +280,7 @@ class _Lines:
         for part in batch.parts.values():
             for told in (part.last, part.last_main):
                 if told is not None:
-                    check(*told)
+                    check(told, message_of(told))
         times, versions = batch.times, _versions
         for _, _, line, message, _, _ in batch.found:
             time = line.timestamp
@@ -336,6 +336,14 @@ def _echo(line: Line) -> Message | None:
         return None
     line.timestamp, line.requestId = outer.timestamp, outer.requestId
     return outer.message
+
+
+def message_of(line: Line) -> Message:
+    """The answer of a line that was found to have one."""
+    if line.message is not None:
+        return line.message
+    assert line.data is not None and line.data.message is not None and line.data.message.message is not None
+    return line.data.message.message
 
 
 def written(message: Message) -> int:

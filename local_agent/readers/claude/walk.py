@@ -7,6 +7,7 @@ missed for long where the system cannot tell us of changes.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -200,6 +201,14 @@ class Walk:
             if known.get(path) != (status.st_size, status.st_mtime_ns):
                 found.append(path)
         return found
+
+    def keep(self, sql: sqlite3.Connection, *, finished: bool) -> None:
+        """Remember the folders as they were listed, once everything in them was read: a later process need only look at their times."""
+        if finished and self.changed_folders:
+            sql.executemany("DELETE FROM claude_folders WHERE path = ?", [(folder,) for folder in self.changed_folders])
+            kept = [(folder, self.folders[folder]) for folder in self.changed_folders if folder in self.folders]
+            sql.executemany("INSERT INTO claude_folders VALUES (?, ?)", kept)
+            self.changed_folders = set()
 
     def expect(self, known: Mapping[str, tuple[int, int]]) -> None:
         """At the start, the files that were written last are those that will grow."""

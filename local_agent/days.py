@@ -1,0 +1,84 @@
+"""What was used day by day, from the archive; transcripts are read only if one of them changed.
+
+    python -m local_agent.days ARCHIVE FOLDER...
+
+Prints one line for each UTC day and model: requests, input, output, cache writes, cache reads. Nearly always nothing
+changed since the last look, and then this is done before a larger program would have started; so nothing is imported
+here that is not needed for that.
+"""
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+
+QUERY = (
+    "SELECT date(day * 86400, 'unixepoch'), model || CASE WHEN '+' || price_class || '+' LIKE '%+fast+%' THEN '-fast' ELSE '' END,"
+    " sum(requests), sum(input), sum(output), sum(write_5m + write_1h), sum(read) FROM claude_days JOIN claude_classes ON id = class"
+    " GROUP BY 1, 2 HAVING sum(requests + input + output + write_5m + write_1h + read) ORDER BY 1, 2"
+)
+
+
+def is_current(sql: sqlite3.Connection, folders: list[str]) -> bool:
+    """Whether every transcript and every folder still is as it was when it was read."""
+    stat, lstat = os.stat, os.lstat
+    try:
+        kept = dict(sql.execute("SELECT path, changed FROM claude_folders"))
+        if not kept or not all(folder in kept or os.path.join(folder, "projects") in kept for folder in folders):
+            return False
+        for path, changed in kept.items():
+            if stat(path).st_mtime_ns != changed:
+                return False
+        for path, size, changed in sql.execute("SELECT path, size, changed FROM claude_files WHERE NOT gone"):
+            status = lstat(path)
+            if status.st_mtime_ns != changed or status.st_size != size:
+                return False
+    except (OSError, sqlite3.Error):
+        return False
+    return True
+
+
+def read(archive: str, folders: list[str]) -> None:
+    """Bring the archive up to date."""
+    from pathlib import Path
+
+    from local_agent.archive import Archive
+    from local_agent.readers.claude_code import ClaudeReader
+
+    def clock() -> int:
+        return time.time_ns() // 1_000_000
+
+    opened = Archive(archive, source="report", clock=clock)
+    try:
+        ClaudeReader(map(Path, folders)).poll(opened, clock())
+    finally:
+        opened.close()
+
+
+def main(words: list[str]) -> int:
+    if len(words) < 2:
+        sys.stderr.write("usage: python -m local_agent.days ARCHIVE FOLDER...\n")
+        return 2
+    archive, folders = words[0], [os.path.abspath(folder) for folder in words[1:]]
+    if not os.path.exists(archive) or not _current(archive, folders):
+        read(archive, folders)
+    with _opened(archive) as sql:
+        sys.stdout.writelines("\t".join(map(str, row)) + "\n" for row in sql.execute(QUERY))
+    return 0
+
+
+def _opened(archive: str) -> sqlite3.Connection:
+    return sqlite3.connect(archive, isolation_level=None)
+
+
+def _current(archive: str, folders: list[str]) -> bool:
+    sql = _opened(archive)
+    try:
+        return is_current(sql, folders)
+    finally:
+        sql.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
