@@ -38,7 +38,7 @@ export function explained(lines) {
   }
   return [...sums.values()].sort((a, b) => (b.amount ?? -1) - (a.amount ?? -1) || b.tokens - a.tokens);
 }
-const rate = (l) => (l.usd_per_million == null ? "no price known" : `$${+l.usd_per_million.toFixed(4)} per million`);
+const rate = (l) => (l.usd_per_million == null ? "no price known" : `$${l.usd_per_million.toFixed(4).replace(/0{1,2}$/, "")} per million`);
 const dated = (t) => (t ? new Date(t).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }) : "");
 function Cost({ cost, s }) {
   const lines = explained(cost.lines), few = lines.slice(0, 12), rest = lines.slice(12), add = (k) => rest.reduce((a, l) => a + (l[k] ?? 0), 0);

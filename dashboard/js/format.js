@@ -102,14 +102,14 @@ export function modelName(id) {
 }
 export const toolName = (type) => TOOLS[type] ?? (type ? type.replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase()) : "Unknown tool");
 
-/** Which colour class each model has. The largest model of a family has the family's colour; the next ones take
- * what is left, and after that all are grey: more colours than a person can tell apart say nothing.
- * @param {string[]} models largest first @returns {Map<string, string>} */
+/** Which colour class each model has, largest first. The largest of a family has the family's colour; the next ones
+ * take what is left, and after that all are grey: more colours than a person can tell apart say nothing.
+ * @param {string[]} models @returns {Map<string, string>} */
 export function modelColours(models) {
-  const spare = ["p5", "p4"], taken = new Set(), out = new Map();
+  const of = (id) => id.match(FAMILY)?.[0] ?? "", families = new Set(models.map(of)), taken = new Set(), out = new Map();
+  const spare = ["p5", "p4", ...["opus", "sonnet", "haiku"].filter((f) => !families.has(f))];
   for (const id of models) {
-    const family = id.match(FAMILY)?.[0] ?? "";
-    const colour = family && !taken.has(family) ? family : spare.shift() ?? "other";
+    const family = of(id), colour = family && !taken.has(family) ? family : spare.shift() ?? "other";
     taken.add(colour);
     out.set(id, colour);
   }

@@ -1,7 +1,7 @@
 // The top of the page: the current block, limits, what runs now, machines.
 import { html, memo, useState } from "./lib.js";
 import * as S from "./store.js";
-import { ago, clock, dateOf, dayShort, HOUR, limitName, modelName, money, ms, pct, plural, span, tokens, toolName, until, windowHours } from "./format.js";
+import { ago, clock, dateOf, dayShort, HOUR, limitName, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 
@@ -25,10 +25,15 @@ function Mix({ models }) {
   return html`<div class="wide"><dt>Models</dt><dd class="mix" aria-hidden="true">${list.map((m) => html`<span class=${c(m)} style=${{ flexGrow: Math.max(m.tokens, 1) }}></span>`)}</dd>
     <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${money(m.cost)}</b></span>`)}</dd></div>`;
 }
+/** Between blocks: what the last one came to. */
+function Last({ list }) {
+  const r = list.filter((x) => !x.gap).at(-1), end = ms(r?.end);
+  return r && end != null && html`<dl class="stats"><div><dt>Last block</dt><dd class="num">${tokens(r.tokens)}</dd><dd class="sub num">ended ${when(end, S.minute.value)}</dd></div><div><dt>Cost</dt><dd class="num">${money(r.cost)}</dd><dd class="sub">${r.reached ? "reached the limit" : "at list prices"}</dd></div></dl>`;
+}
 export function Block() {
   const b = S.block.value, recent = S.recent.value;
   if (!b) return html`<section class="cell block" aria-labelledby="h-block"><header><h2 id="h-block">Current block</h2></header>
-    <p class="quiet">No block is open. The next message starts one; it lasts five hours.</p></section>`;
+    <p class="quiet">No block is open. The next message starts one; it lasts five hours.</p><${Last} list=${recent} /></section>`;
   const s = share(b, recent), v = verdict(b, recent), t = b.tokens ?? {}, cached = (t.cache_read ?? 0) + (t.cache_write ?? 0), p = b.projection, basis = BASIS[b.basis];
   return html`<section class=${"cell block by-" + s.kind} aria-labelledby="h-block">
     <header><h2 id="h-block">Current block</h2><span class="quiet num">${clock(b.from)} – ${clock(b.to)}</span>${basis && html`<span class="tag" title=${basis[1]}>${basis[0]}</span>`}<span class=${"verdict " + v.tone}>${v.text}</span></header>
