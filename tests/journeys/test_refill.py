@@ -12,7 +12,7 @@ import pytest
 from tests.processes import Running, Site, get, site, until
 
 BEAT_S = 1
-TWO_BEATS_S = 2 * BEAT_S + 1.5
+TWO_BEATS_S = 2 * BEAT_S + 4
 """And what a busy machine needs to start, to answer and to look."""
 
 

@@ -103,7 +103,7 @@ def test_told_to_stop_beside_a_relay_that_hangs_it_goes_all_the_same(life: Life)
     try:
         life.grow()
         life.read()
-        assert life.stop() < 5.5
+        assert life.stop() < 7
     finally:
         os.kill(life.relay.process.pid, signal.SIGCONT)
     life.agent.start()
