@@ -308,6 +308,7 @@ class View:
                 found.change(item, self.names, 1)
             while len(self.zones) > ZONES:
                 self.zones.popitem(last=False)
+            self.saved = self.moved - checkpoint.DUE_AFTER  # a checkpoint without this zone would be read in vain
         self.zones.move_to_end(tz)
         return found
 
