@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-CONNECT_S, READ_S = 1.0, 2.0
+CONNECT_S, READ_S = 1.0, 4.0
 IDLE_CONNECTIONS = 10
 
 

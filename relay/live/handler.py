@@ -29,7 +29,7 @@ ring = KeyRing((), store, settings.revoked, now_ms)
 
 
 def feed(tenant: str, cursor: str | None, tz: str, sessions: int) -> Mapping[str, Any]:
-    return views.view(tenant).feed(cursor, tz, sessions)
+    return {**views.view(tenant).feed(cursor, tz, sessions), "home": "relay"}
 
 
 def still(key_id: str) -> bool:
