@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=10**13)]
 Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_000)]
 Share = Annotated[float, Meta(ge=0, le=1000)]
-Money = Annotated[float, Meta(ge=0, le=1e12)]
+Money = Annotated[float, Meta(ge=0, le=9e6)]
+"""USD in one row: what is more does not fit the whole pico-dollars of 64 bits, and is damage."""
 Name = Annotated[str, Meta(max_length=512)]
 
 UsageRow = tuple[Instant, Instant, Instant, Name, Name, Count, Count, Count, Count, Count, Count, Money | None]

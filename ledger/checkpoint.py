@@ -55,7 +55,10 @@ def is_due(view: View) -> bool:
 
 def save(view: View, shelf: Shelf, now: int) -> int:
     """Write a checkpoint; returns its size. A shelf that cannot take it is no harm: 0."""
-    packed = zlib.compress(_pack(_document(view)), 6)
+    try:
+        packed = zlib.compress(_pack(_document(view)), 6)
+    except OverflowError:  # a sum that 64 bits do not hold
+        return 0
     pieces = [packed[place : place + PIECE] for place in range(0, len(packed), PIECE)]
     name = sha256(packed).hexdigest()[:16]
     try:

@@ -12,7 +12,7 @@ from ledger import bodies
 from ledger.bodies import Unreadable
 from ledger.prices import PriceBook
 from ledger.record import Ref
-from ledger.session import Held, Names, hold, pack, with_parts
+from ledger.session import Held, Names, hold, pack, pack_day, with_parts
 from ledger.store import Head, Row, Store, Tombstone
 
 KEPT_LOG = 5_000
@@ -153,28 +153,30 @@ class Source:
         try:
             if row.code is not None:
                 raise Unreadable(row.code)
-            body = bodies.read(ref.kind, row.body)
+            self._take_in(row, bodies.read(ref.kind, row.body), changed)
         except Unreadable as error:
             self._drop(ref, changed)
             self.stubs[ref] = (row.code or f"unreadable: {error}"[:200], row.lease)
             changed.kinds.add("stub")
-            return
+
+    def _take_in(self, row: Row, body: object, changed: Changed) -> None:
+        """Keep a body that was read; raises Unreadable, and keeps nothing, if its amounts make no sense."""
         if isinstance(body, bodies.Session):
-            self._put_session(row, body)
-            changed.sessions.add(ref.id)
+            usage = pack(body.usage, self._names, self._book)
+            key, parts = row.ref.id, self.parts_of(row.ref.id, body.more)
+            self.sessions[key] = hold(key, self.name, row.seq, row.lease, row.hash, body, usage, parts, self._names)
+            changed.sessions.add(key)
         elif isinstance(body, bodies.Usage):
-            key, number = part_of(ref)
-            self.parts.setdefault(key, {})[number] = Part(pack(body.usage, self._names, self._book), row.seq, row.lease)
+            key, number = part_of(row.ref)
+            part = Part(pack(body.usage, self._names, self._book), row.seq, row.lease)
+            self.parts.setdefault(key, {})[number] = part
             changed.sessions.add(key)
             changed.kinds.add("usage")
         elif body is not None:
-            self.others[ref] = Other(body, row.lease, row.hash & NARROW)
-            changed.kinds.add(ref.kind)
-
-    def _put_session(self, row: Row, body: bodies.Session) -> None:
-        key = row.ref.id
-        usage = pack(body.usage, self._names, self._book)
-        self.sessions[key] = hold(key, self.name, row.seq, row.lease, row.hash, body, usage, self.parts_of(key, body.more), self._names)
+            if isinstance(body, bodies.Day):
+                pack_day(body, self._names, self._book)  # can it be summed up?
+            self.others[row.ref] = Other(body, row.lease, row.hash & NARROW)
+            changed.kinds.add(row.ref.kind)
 
     def parts_of(self, key: str, more: int) -> tuple[bytes, ...]:
         """The older parts that the session itself counts: one that came early is not added twice."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ledger import bodies
 from ledger.prices import PICO, PriceBook
+from ledger.times import HOUR, parse
 
 UNPRICED = -1
 SYNTHETIC = "<synthetic>"
@@ -63,7 +64,7 @@ class Names:
 
 
 def pack(rows: Iterable[bodies.UsageRow], names: Names, book: PriceBook) -> bytes:
-    """Usage rows as they travelled, priced and packed."""
+    """Usage rows as they travelled, priced and packed; raises Unreadable for amounts beyond all sense."""
     number, price = names.number, book.pico
     packed = []
     for at, first, last, model, price_class, *counts, requests, reported in rows:
@@ -75,7 +76,20 @@ def pack(rows: Iterable[bodies.UsageRow], names: Names, book: PriceBook) -> byte
                 UNPRICED if reported is None else round(reported * PICO),
             )
         )  # fmt: skip
-    return _pack(packed) if packed else b""
+    try:
+        return _pack(packed) if packed else b""
+    except OverflowError:
+        raise bodies.Unreadable("its amounts are out of bounds") from None
+
+
+def pack_day(day: bodies.Day, names: Names, book: PriceBook) -> bytes:
+    """The rows of a day record, at the noon of its date."""
+    try:
+        at = parse(day.date) + 12 * HOUR
+    except ValueError:
+        raise bodies.Unreadable("its date is none") from None
+    rows: list[Any] = [(at, at, at, model, price_class, *rest) for _, model, price_class, _, *rest in day.rows]
+    return pack(rows, names, book)
 
 
 def unpack(packed: bytes) -> Sequence[Row]:

@@ -21,9 +21,9 @@ from ledger.gather import Changed, Source
 from ledger.prices import PriceBook
 from ledger.record import Ref
 from ledger.rest import Rest
-from ledger.session import Held, Names, Row, pack, unpack
+from ledger.session import Held, Names, Row, pack_day, unpack
 from ledger.store import Shelf, Store
-from ledger.times import HOUR, MINUTE, is_zone, parse, zone
+from ledger.times import MINUTE, is_zone, zone
 
 if TYPE_CHECKING:
     from ledger.search import Page, Query
@@ -185,13 +185,8 @@ class View:
             self._sum(item, 1)
 
     def _day_item(self, name: str, ref: Ref, day: bodies.Day) -> Addend:
-        try:
-            at = parse(day.date) + 12 * HOUR
-        except ValueError:
-            at = 0
-        rows: list[bodies.UsageRow] = [(at, at, at, model, price_class, *rest) for _, model, price_class, _, *rest in day.rows]  # type: ignore[misc]
         return Addend(
-            f"day/{name}/{ref.id}", unpack(pack(rows, self.names, self.book)), "", None, name, is_session=False, day=day.date,
+            f"day/{name}/{ref.id}", unpack(pack_day(day, self.names, self.book)), "", None, name, is_session=False, day=day.date,
             projects=tuple(row[3] for row in day.rows), types=tuple(row[0] for row in day.rows),
         )  # fmt: skip
 
