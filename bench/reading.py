@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -202,8 +203,12 @@ def live(folder: Path) -> list[Figure]:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as reader:
         assert reader.stdout is not None
         _, start, resident = reader.stdout.readline().split()
+        told: list[list[str]] = []
+        # A pipe that nobody empties would hold the reader up.
+        hearing = threading.Thread(target=lambda: told.extend(line.split() for line in reader.stdout or ()))
+        hearing.start()
         written = [append(files[n % len(files)], n) for n in range(LIVE_ANSWERS)]
-        told = [line.split() for line in reader.stdout]
+        hearing.join()
     commits = [(int(at), int(total) - int(start)) for at, total, *_ in told if at.isdigit()]
     waits, place = [], 0
     for n, at in enumerate(written, 1):

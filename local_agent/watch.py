@@ -27,8 +27,8 @@ BUFFER = 256 << 10
 LOOK_EVERY_S = 1.0
 AGAIN_S = (0.02, 0.3)
 """A database tells of a commit only after it has written it, so what changed is looked at again when it has been quiet for so long."""
-GAP_S = 0.003
-"""A program that writes without end must not keep us looking without end."""
+GAP_S, AT_ONCE = 0.002, 20
+"""A program that writes without end must not keep us looking without end: after so many looks in a row there are pauses."""
 RETRY_S = 60.0
 
 
@@ -115,7 +115,7 @@ class Follower:
     ) -> None:  # fmt: skip
         self._readers, self._look, self._ignore, self._open, self._monotonic = readers, look, ignore, open_watch, monotonic
         self._watch: Inotify | None = None
-        self._retry_at, self._stale = 0.0, True
+        self._retry_at, self._stale, self._rounds = 0.0, True, 0
         self._again: list[float] = []
         self.trouble = ""
 

@@ -1,0 +1,371 @@
+"""Damaged, huge, rewritten, unreadable, vanished: named and counted, and nothing else is stopped."""
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.errors import Full
+from local_agent.archive import Archive
+from local_agent.readers.claude import scan
+from tests.agent.transcripts import NOW, Desk, Home, line, raw, read_alone, usage
+from tests.conftest import ROOT
+
+SESSION = "11111111-1111-4111-8111-111111111111"
+OTHER = "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "claude")
+
+
+@pytest.fixture
+def desk(home: Home, tmp_path: Path) -> Iterator[Desk]:
+    with closing(Desk(tmp_path / "archive.db", home.folder)) as opened:
+        yield opened
+
+
+def outputs(desk: Desk) -> int:
+    return sum(row[7] for row in desk.rows())
+
+
+def snapshot(size: int) -> bytes:
+    return b'{"type":"file-history-snapshot","snapshot":{"text":"' + b"x" * size + b'"}}'
+
+
+# -- what is in a file
+
+
+def test_a_line_that_is_longer_than_any_answer_is_passed_over_and_named(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "BUFFER", 4096)
+    monkeypatch.setattr(scan, "LONGEST", 16_384)
+    long = raw(line("msg_long", content="x" * 40_000))[:-1]
+    home.write(line("msg_a", 1), snapshot(50_000), line("msg_b", 2), long, line("msg_c", 4))
+    report = desk.look()
+    assert (outputs(desk), report.skipped) == (7, {"line too long": 2})
+
+
+def test_a_long_line_that_fits_is_counted_and_the_buffer_shrinks_again(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "BUFFER", 4096)
+    monkeypatch.setattr(scan, "LONGEST", 65_536)
+    home.write(line("msg_a", 1), line("msg_b", 2, content="x" * 20_000), line("msg_c", 4))
+    desk.look()
+    assert outputs(desk) == 7
+    assert desk.reader._scanner is not None and len(desk.reader._scanner.buffer) == 4096
+
+
+def test_a_line_too_long_that_is_still_being_written_stays_unread_until_it_ends(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "BUFFER", 4096)
+    monkeypatch.setattr(scan, "LONGEST", 8192)
+    path = home.write(line("msg_a", 1))
+    desk.look()
+    for text in (b'{"x":"' + b"x" * 20_000, b"x" * 20_000, b'"}\n' + raw(line("msg_b", 2))):
+        with path.open("ab") as file:
+            file.write(text)
+        desk.look()
+    assert (outputs(desk), desk.look().skipped) == (3, {"line too long": 1})
+
+
+@pytest.mark.parametrize("buffer", [700, 1024, 1500, 4096])
+def test_the_size_of_the_buffer_does_not_matter(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int) -> None:
+    rng = random.Random(buffer)
+    home.write(*(line(f"msg_{rng.randint(0, 9)}", rng.randint(1, 99), content="y" * rng.randint(0, 300)) for _ in range(60)), snapshot(5000))
+    expected = read_alone(tmp_path / "large.db", home.folder)
+    monkeypatch.setattr(scan, "BUFFER", buffer)
+    assert read_alone(tmp_path / "small.db", home.folder) == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for the peak")
+def test_memory_stays_bounded_whatever_a_file_holds(home: Home, tmp_path: Path) -> None:
+    """A file of snapshots and one line that is as large as the limit allows many times over."""
+    path = home.write(line("msg_a", 1))
+    with path.open("ab") as file:
+        for _ in range(40):
+            file.write(snapshot(1_000_000) + b"\n")
+        file.write(snapshot(60_000_000) + b"\n" + raw(line("msg_b", 2)))
+    program = (
+        "import sys; from tests.agent.transcripts import Desk; from pathlib import Path\n"
+        "desk = Desk(Path(sys.argv[1]), Path(sys.argv[2])); report = desk.look()\n"
+        "print(sum(row[7] for row in desk.rows()), report.skipped)\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "archive.db"), str(home.folder)]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    counted, peak = said.splitlines()
+    assert counted == "3 {'line too long': 1}"
+    assert int(peak) <= 64 * 1024
+
+
+def test_the_title_is_the_summary_and_never_a_prompt(home: Home, desk: Desk) -> None:
+    home.write(b'{"type":"summary","summary":"Mend the relay","leafUuid":"x"}', line("msg_a"), {"type": "user", "message": {"role": "user", "content": "my prompt"}})
+    desk.look()
+    assert desk.bodies()[SESSION]["title"] == "Mend the relay"
+    assert "my prompt" not in str(desk.bodies())
+
+
+def test_a_session_says_where_it_worked_and_how_full_its_window_is(home: Home, desk: Desk) -> None:
+    home.write(line("msg_a", at=NOW - 9000), line("msg_b", at=NOW - 5000, gitBranch="topic", used=usage(i=5, w=1000, r=230_000)), line("msg_s", at=NOW, side=True))
+    desk.look()
+    body = desk.bodies()[SESSION]
+    assert (body["project"], body["git_branch"], body["total_messages"]) == ("relay", "main", 3)
+    assert body["context"] == {"used": 231_005, "size": 1_000_000}
+    assert "/home/alice" not in str(body)
+
+
+def test_many_quarter_hours_stand_in_records_of_their_own(home: Home, desk: Desk) -> None:
+    home.write(*(line(f"msg_{n}", 1, at=NOW - n * 900_000 + 1) for n in range(400)))
+    desk.look()
+    body, older = desk.bodies()[SESSION], desk.bodies("usage")
+    assert (body["more"], len(body["usage"]), sorted(older)) == (2, 100, [f"{SESSION}/1", f"{SESSION}/2"])
+    assert (outputs(desk), older[f"{SESSION}/1"]["session"]) == (400, SESSION)
+    assert body["start_time"] == NOW - 399 * 900_000 + 1
+
+
+class Book:
+    def long_threshold(self, model: str, at_ms: int) -> int | None:
+        return 200_000
+
+
+def test_a_request_is_priced_by_its_whole_prompt(home: Home, tmp_path: Path) -> None:
+    home.write(line("msg_a", used=usage(i=1, w=100_000, r=100_000)), line("msg_b", used=usage(i=0, w=100_000, r=100_000, speed="fast", inference_geo="us")))
+    with closing(Desk(tmp_path / "archive.db", home.folder, book=Book())) as desk:
+        desk.look()
+        assert sorted(row[5] for row in desk.rows()) == ["fast+us", "long:200"]
+
+
+def test_a_used_up_limit_becomes_a_limit_with_the_instant_it_names(home: Home, desk: Desk) -> None:
+    text = [{"type": "text", "text": f"Claude AI usage limit reached|{NOW // 1000 + 3600}"}]
+    told = line("x", model="<synthetic>", used=usage(0, 0, 0, 0), at=NOW, isApiErrorMessage=True)
+    told["message"]["content"] = text
+    home.write(line("msg_a"), told)
+    desk.look()
+    limit = desk.bodies("limit")["claude_code/default/five_hour"]
+    assert (limit["used_percent"], limit["resets_at"], limit["observed_at"]) == (100.0, (NOW // 1000 + 3600) * 1000, NOW)
+    assert desk.bodies()[SESSION]["total_messages"] == 1
+
+
+# -- what happens to files
+
+
+def test_a_file_that_its_tool_removed_leaves_its_session_and_says_that_it_is_gone(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a"))
+    desk.look()
+    before = desk.rows()
+    path.unlink()
+    assert desk.look().changed == 1
+    assert (desk.rows(), desk.bodies()[SESSION]["origin"]) == (before, "gone")
+
+
+def test_a_file_that_went_while_nobody_looked_is_gone_too(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a"))
+    desk.look()
+    path.unlink()
+    path.parent.rmdir()
+    again = desk.again()
+    again.look()
+    assert again.bodies()[SESSION]["origin"] == "gone"
+    desk.archive = again.archive
+
+
+def test_a_file_that_comes_back_is_there_again(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a"))
+    desk.look()
+    path.unlink()
+    desk.look()
+    home.write(line("msg_a"))
+    desk.look()
+    assert ("origin" in desk.bodies()[SESSION], outputs(desk)) == (False, 20)
+
+
+def test_a_home_that_is_not_there_is_absent_and_one_that_went_away_keeps_its_sessions(home: Home, desk: Desk, tmp_path: Path) -> None:
+    with closing(Desk(tmp_path / "other.db", tmp_path / "nowhere")) as nobody:
+        assert nobody.look().state == "absent"
+    home.write(line("msg_a"))
+    desk.look()
+    home.folder.rename(tmp_path / "unmounted")
+    report = desk.look()
+    assert (report.state, outputs(desk), "origin" in desk.bodies()[SESSION]) == ("unreadable", 20, False)
+
+
+def test_a_rewritten_file_is_read_anew_and_nothing_counts_twice(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a", 1), line("msg_b", 2), line(None, 4))
+    desk.look()
+    path.write_bytes(raw(line("msg_0", 8), line("msg_b", 2), line(None, 4)))
+    desk.look()
+    assert outputs(desk) == 15
+
+
+def test_a_file_that_only_changed_its_time_is_not_read_again(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a"))
+    desk.look()
+    os.utime(path, ns=(NOW * 10**6, NOW * 10**6))
+    assert desk.look().changed == 0
+
+
+def test_a_place_that_holds_other_bytes_is_noticed_though_the_file_grew(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a", 1), line("msg_b", 2))
+    desk.look()
+    path.write_bytes(raw(line("msg_c", 4), line("msg_d", 8), line("msg_e", 16)))
+    desk.look()
+    assert outputs(desk) == 31
+
+
+def test_the_answer_in_a_line_without_an_end_counts_once_when_it_ends(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a", 1))
+    with path.open("ab") as file:
+        file.write(raw(line("msg_b", 2))[:-1])
+    desk.look()
+    assert outputs(desk) == 3
+    with path.open("ab") as file:
+        file.write(b"\n" + raw(line("msg_b", 5)))
+    desk.look()
+    assert outputs(desk) == 6
+
+
+# -- what cannot be read
+
+
+def test_a_folder_without_permission_is_named_and_the_others_are_read(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write(line("msg_a", 1))
+    home.write(line("msg_b", 2), name=f"{SESSION}/subagents/agent-1.jsonl")
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")) if str(path).endswith("subagents") else scandir(path))
+    report = desk.look()
+    assert (outputs(desk), report.state, report.skipped) == (1, "ok", {"no permission": 1})
+    assert "subagents" in report.detail
+    monkeypatch.setattr(os, "scandir", scandir)
+    again = desk.again()
+    again.look()
+    assert outputs(again) == 3
+    desk.archive = again.archive
+
+
+def test_a_file_without_permission_is_named_and_read_when_it_may_be(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write(line("msg_a", 1))
+    home.write(line("msg_b", 2), name=f"{OTHER}.jsonl")
+    real = os.open
+
+    def closed(path: Any, *rest: Any, **more: Any) -> int:
+        if OTHER in str(path):
+            raise PermissionError(13, "no")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", closed)
+    report = desk.look()
+    assert (outputs(desk), report.skipped) == (1, {"no permission": 1})
+    monkeypatch.setattr(os, "open", real)
+    desk.reader.touched(str(home.path(f"{OTHER}.jsonl")))
+    assert (desk.look().skipped, outputs(desk)) == ({}, 3)
+
+
+def test_a_loop_of_links_is_not_walked(home: Home, desk: Desk) -> None:
+    home.write(line("msg_a", 1))
+    (home.path().parent / "loop").symlink_to(home.folder, target_is_directory=True)
+    assert desk.look().skipped == {"link not followed": 1}
+    assert outputs(desk) == 1
+
+
+def test_thousands_of_files_are_read_in_steps_of_bounded_size(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_agent.readers.claude_code.STEP_LINES", 100)
+    for n in range(1500):
+        home.write(line(f"msg_{n}", 1, session=f"{n:08}-1111-4111-8111-111111111111"), name=f"{n:08}-1111-4111-8111-111111111111.jsonl")
+    seq = desk.archive.head().seq
+    report = desk.look()
+    assert (outputs(desk), report.counted) == (1500, {"files": 1500, "sessions": 1500})
+    assert desk.archive.head().seq == seq + 15
+
+
+def test_homes_of_several_accounts_are_told_apart(tmp_path: Path) -> None:
+    homes = [Home(tmp_path / name) for name in ("work", "private")]
+    homes[0].write(line("msg_a", 1))
+    homes[1].write(line("msg_b", 2, session=OTHER), name=f"{OTHER}.jsonl")
+    with closing(Desk(tmp_path / "archive.db", *(home.folder for home in homes), account_of=lambda config: config.name)) as desk:
+        desk.look()
+        assert {key: body["account"] for key, body in desk.bodies().items()} == {SESSION: "work", OTHER: "private"}
+
+
+def test_a_home_may_be_named_by_its_folder_of_projects_and_is_read_once(home: Home, tmp_path: Path) -> None:
+    home.write(line("msg_a", 1))
+    with closing(Desk(tmp_path / "archive.db", home.folder, home.folder / "projects")) as desk:
+        desk.look()
+        assert (outputs(desk), desk.look().counted["files"]) == (1, 1)
+
+
+def test_the_desktop_programs_own_sessions_are_found(tmp_path: Path) -> None:
+    home = Home(tmp_path / "local-agent-mode-sessions" / "a" / "b" / "local_1" / ".claude")
+    home.write(line("msg_a", 1))
+    with closing(Desk(tmp_path / "archive.db", tmp_path / "local-agent-mode-sessions")) as desk:
+        desk.look()
+        assert outputs(desk) == 1
+
+
+# -- what happens to us
+
+
+def several(home: Home) -> None:
+    rng = random.Random(5)
+    for n in range(12):
+        session = f"{n % 5:08}-1111-4111-8111-111111111111"
+        home.write(*(line(f"msg_{rng.randint(0, 40)}", rng.randint(1, 9), session=session, at=NOW - rng.randint(0, 10**8)) for _ in range(30)), name=f"{n:036}.jsonl")
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_step_that_fails_is_made_again_and_nothing_counts_twice(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    several(home)
+    expected = read_alone(tmp_path / "anew.db", home.folder)
+    monkeypatch.setattr("local_agent.readers.claude_code.STEP_LINES", 60)
+    write, calls = Archive._write, iter(range(1000))
+
+    def full(self: Archive, *words: Any) -> int:
+        if next(calls) == failing:
+            raise Full("no room")
+        return write(self, *words)
+
+    monkeypatch.setattr(Archive, "_write", full)
+    now = [NOW]
+    with closing(Desk(tmp_path / "archive.db", home.folder)) as desk:
+        desk.archive.clock = lambda: now[0]
+        assert "full" in desk.look().detail or "room" in desk.look().detail or failing >= 5
+        now[0] += 61_000
+        desk.look()
+        assert desk.state() == expected
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from local_agent.archive import Archive
+from local_agent.readers import claude_code
+from tests.agent.transcripts import Desk
+claude_code.STEP_LINES = 40
+left = [int(sys.argv[3])]
+def trace(text):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+desk = Desk(Path(sys.argv[1]), Path(sys.argv[2]))
+desk.archive.store.connection().set_trace_callback(trace)
+desk.look()
+print("done", left[0])
+"""
+
+
+def test_a_kill_at_any_statement_costs_a_second_reading_and_nothing_else(home: Home, tmp_path: Path) -> None:
+    several(home)
+    expected = read_alone(tmp_path / "anew.db", home.folder)
+    rng = random.Random(1)
+    for statement in [1, 5, *(rng.randint(6, 400) for _ in range(8))]:
+        words = [sys.executable, "-c", KILLED, str(tmp_path / "archive.db"), str(home.folder), str(statement)]
+        assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode in (0, -signal.SIGKILL)
+    with closing(Desk(tmp_path / "archive.db", home.folder)) as desk:
+        desk.look()
+        assert desk.state() == expected
