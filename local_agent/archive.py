@@ -19,6 +19,7 @@ from ledger.record import MODULUS, Record, Ref
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
+from local_agent.fastjson import decode, encode
 from local_agent.privacy import NAMES, Privacy
 
 LOCAL = "local"
@@ -92,6 +93,7 @@ class Archive:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.store = self._open()
         self.privacy = Privacy(privacy, self._alias_key())
+        self._hide()
 
     # -- opening and closing ----------------------------------------------------------
 
@@ -131,6 +133,23 @@ class Archive:
             with self.store.transaction() as sql:
                 sql.execute("INSERT OR IGNORE INTO agent_notes VALUES ('alias key', ?)", (os.urandom(32).hex(),))
         return bytes.fromhex(sql.execute("SELECT value FROM agent_notes WHERE name = 'alias key'").fetchone()[0])
+
+    def _hide(self) -> None:
+        """Where names may no longer be told, records that tell them are told anew. What may be told again, readers tell."""
+        if self.note("privacy") in (None, self.privacy.mode):
+            if self.note("privacy") is None:
+                with self.store.transaction() as sql:
+                    sql.execute("INSERT OR REPLACE INTO agent_notes VALUES ('privacy', ?)", (self.privacy.mode,))
+            return
+        with self.step("privacy") as step:
+            for row in list(self.store.rows(LOCAL, self.source, kind="session")):
+                step.put(Record("session", row.ref.id, encode(self.privacy.applied(decode(row.body))).decode()))
+            step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES ('privacy', ?)", (self.privacy.mode,))
+
+    def note(self, name: str) -> str | None:
+        """A short text that is kept beside the records."""
+        row = self.store.connection().execute("SELECT value FROM agent_notes WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
 
     def close(self) -> None:
         """Leave the file marked as closed in order, so that the next start need not check it."""

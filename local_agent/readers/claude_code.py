@@ -29,6 +29,7 @@ STEP_LINES = 12_000
 STEP_BYTES = 256 << 20
 LOOK_EVERY_MS = 10_000
 """How often to look for ourselves while somebody tells us what changes."""
+PRIVACY = "privacy of claude_code"
 NAMED = 3
 MANY = 100
 """So many unreadable places are named; the others are counted."""
@@ -108,14 +109,15 @@ class ClaudeReader:
                 self._looked_at = now
                 seen = self._walk.changed(known)
             paths, gone = list(dict.fromkeys([*told, *seen.files])), seen.gone
-        changed = self._read(archive, paths) + self._tell_gone(archive, gone)
+        changed = self._read(archive, paths) + self._tell_gone(archive, gone) + (self._tell_names(archive) if first else 0)
         if first:
             self._walk.expect(known)
         return changed
 
     def _open(self, archive: Archive) -> None:
         with archive.step(self.name) as step:
-            tables.prepare(step.sql)
+            if tables.prepare(step.sql):
+                step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, archive.privacy.mode))
             self._files.load(step.sql)
             book = Book(self._threshold)
             book.load(step.sql, self._files.by_path.values())
@@ -257,6 +259,19 @@ class ClaudeReader:
         with archive.step(self.name) as step:
             self._book.begin(step.sql)
             self._hand_over(step, sorted(self._files.lose(step.sql, lost)))
+            changed = len(step.puts)
+        self._book.end()
+        return changed
+
+    def _tell_names(self, archive: Archive) -> int:
+        """Told by another rule of privacy before? Then every session is told anew."""
+        if archive.note(PRIVACY) == archive.privacy.mode:
+            return 0
+        assert self._book is not None
+        with archive.step(self.name) as step:
+            self._book.begin(step.sql)
+            self._hand_over(step, sorted(self._book.sessions.values()))
+            step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, archive.privacy.mode))
             changed = len(step.puts)
         self._book.end()
         return changed

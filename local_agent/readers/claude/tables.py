@@ -42,9 +42,13 @@ PICO = 10**12
 Words = tuple[int, ...]
 
 
-def prepare(sql: sqlite3.Connection) -> None:
+def prepare(sql: sqlite3.Connection) -> bool:
+    """Make the tables; False if they were there."""
+    if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'claude_days'").fetchone():
+        return False
     for statement in SCHEMA.split(";"):
         sql.execute(statement)
+    return True
 
 
 def lines_of(sql: sqlite3.Connection, file: int) -> Iterator[tuple[int, Words]]:
