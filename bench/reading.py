@@ -78,9 +78,15 @@ def settle() -> None:
 # -- whole processes, in turn
 
 
+def surroundings(**more: str) -> dict[str, str]:
+    """As an installed program has them: with its byte code, whatever this shell says of that."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "reading-bytecode"), **more}
+
+
 def run(words: Sequence[str], **environ: str) -> Run:
     began = time.monotonic()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), **environ})
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=surroundings(**environ))
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = status
     if status:
@@ -200,7 +206,7 @@ def live(folder: Path) -> list[Figure]:
     forget(archive)
     files = sorted(path for path in (copy / "projects").rglob("*.jsonl") if len(path.stem) == 36)[:4]
     words = [sys.executable, "-c", FOLLOW, str(copy), str(archive), str(LIVE_ANSWERS)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as reader:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=surroundings()) as reader:
         assert reader.stdout is not None
         _, start, resident = reader.stdout.readline().split()
         told: list[list[str]] = []
@@ -275,7 +281,7 @@ def idle(folder: Path) -> list[Figure]:
         settle()
         forget(archive)
         words = [sys.executable, "-c", IDLE, str(source), str(archive), str(POLLS)]
-        spent = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}).stdout
+        spent = subprocess.run(words, capture_output=True, text=True, check=True, env=surroundings()).stdout
         found.append(Figure(f"idle look at {count:,} files without a watch", float(spent), "ms CPU", goal))
         shutil.rmtree(source)
     return found

@@ -121,11 +121,13 @@ class Book:
         for id, blob in sql.execute("SELECT id, lines FROM claude_chunks"):
             words = array("q", blob)
             first = (id >> CHUNK_BITS) << SLOT_BITS | (id & (1 << CHUNK_BITS) - 1) * PER_CHUNK
-            for place, (key, marks) in enumerate(zip(words[KEY::WIDTH], words[MARKS::WIDTH], strict=True), first):
-                kind = marks & KIND_MASK
-                if kind != DEAD:
+            keys, pointers = words[KEY::WIDTH], [place << 2 | marks & KIND_MASK for place, marks in enumerate(words[MARKS::WIDTH], first)]
+            if index.keys().isdisjoint(keys) and len(set(keys)) == len(keys) and 0 not in keys:
+                index.update(zip(keys, pointers, strict=True))
+                continue
+            for key, pointer in zip(keys, pointers, strict=True):
+                if pointer & KIND_MASK != DEAD:
                     known = index.get(key)
-                    pointer = place << 2 | kind
                     index[key] = pointer if known is None else (*known, pointer) if isinstance(known, tuple) else (known, pointer)
 
     # -- a step

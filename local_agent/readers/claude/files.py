@@ -5,13 +5,13 @@ start and before the place are still those that were read.
 """
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from zlib import crc32
 
+from local_agent.fastjson import decode, encode
 from local_agent.readers.claude.book import Book, File
 from local_agent.readers.claude.forms import Line, Message
 from local_agent.readers.claude.scan import Batch, instant, message_of, written
@@ -53,7 +53,7 @@ class Files:
         self.known = {file.path: (file.size, file.changed) for file in self.by_path.values() if not file.gone}
         self.skipped = Counter()
         for file in self.by_path.values():
-            file.skipped = json.loads(str(file.skipped))
+            file.skipped = decode(str(file.skipped))
             self.skipped.update(file.skipped)
         self._next = max((row[0] for row in rows), default=0) + 1
         self._names.clear()
@@ -167,5 +167,5 @@ def _prompt(message: Message) -> int:
 def _row(file: File) -> tuple[object, ...]:
     return (
         file.id, file.path, file.own, file.account, file.device, file.inode, file.size, file.changed, file.place, file.head, file.tail,
-        file.slots, file.loose, file.gone, file.title, json.dumps(file.skipped) if file.skipped else "{}",
+        file.slots, file.loose, file.gone, file.title, encode(file.skipped).decode() if file.skipped else "{}",
     )  # fmt: skip

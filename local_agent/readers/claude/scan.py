@@ -178,7 +178,8 @@ class _Lines:
         """The complete lines in the first *last* bytes of the buffer. The hot loop: everything is local."""
         find, view, buffer, best, careful, base = self.scanner.find, self.scanner.view, self.scanner.buffer, self.best, self.careful, self.batch.end
         before, after = buffer.rfind, buffer.find
-        position, part = 0, self.part
+        position, part, session = 0, self.part, self.session
+        last_line, last_main = (part.last, part.last_main) if part is not None else (None, None)
         while (hit := find(MARK, position, last)) >= 0:
             start = before(NEWLINE, 0, hit) + 1
             position = after(NEWLINE, hit)
@@ -204,15 +205,19 @@ class _Lines:
                 continue
             if careful and not self._counts(line, message):
                 continue
-            if line.sessionId != self.session or part is None:
-                part = self._enter(line.sessionId)
+            if line.sessionId != session or part is None:
+                if part is not None:
+                    part.last, part.last_main = last_line, last_main
+                session = line.sessionId
+                part = self._enter(session)
+                last_line, last_main = part.last, part.last_main
             if part.cwd is None:
                 check(line, message)
                 part.cwd = _cwd_of(view[start:position])
             if line.gitBranch is not None:
-                part.last = line
+                last_line = line
             if kind == MAIN:
-                part.last_main = line
+                last_main = line
                 if line.isApiErrorMessage:
                     self.batch.errors.append(bytes(view[start:position]))
             nested = usage.cache_creation
@@ -228,6 +233,8 @@ class _Lines:
                 self._rival((tokens, usage.speed is not None, line, message, base + start, kind))
             elif tokens > old[0] or (tokens == old[0] and usage.speed is not None and not old[1]):
                 best[name] = tokens, usage.speed is not None, line, message, base + start, kind
+        if part is not None:
+            part.last, part.last_main = last_line, last_main
         if find(SUMMARY, 0, last) >= 0:
             self._titles(last)
 
