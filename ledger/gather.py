@@ -247,7 +247,7 @@ class Source:
 def part_of(ref: Ref) -> tuple[str, int]:
     """The session and number of a usage record's id; an id without a number is part 0, which nobody counts."""
     key, _, number = ref.id.rpartition("/")
-    return (key, int(number)) if number.isdigit() and len(number) < 9 else (ref.id, 0)
+    return (key, int(number)) if number.isascii() and number.isdigit() and len(number) < 9 else (ref.id, 0)
 
 
 def session_of(ref: Ref) -> str | None:
