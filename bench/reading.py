@@ -1,7 +1,7 @@
 """Reading transcripts, beside the fastest rival on the same files in the same minutes.
 
 Needs the input generators (SESSION_RELAY_DATA) and ccusage's program (CCUSAGE; CCUSAGE_OLD for 20.0.11 beside it). BENCH_SIZES
-names the homes ("50MB,500MB" by default), BENCH_KEEP a folder that keeps them for the next time. Programs run in turn, A B A B,
+names the homes ("50MB,500MB" by default), BENCH_ROUNDS how often each program runs (5), BENCH_KEEP a folder that keeps them for the next time. Programs run in turn, A B A B,
 and every ratio is the median of the pairs: on a busy machine only ratios mean something.
 """
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.table import Figure
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("SESSION_RELAY_DATA", ROOT.parent / "shared" / "data"))
 SEED = 7
-ROUNDS = 5
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 DAYS = "import sys; from local_agent.days import main; sys.exit(main(sys.argv[1:]))"
 LIVE_ANSWERS = 10_000
 PAUSE_S = 0.004

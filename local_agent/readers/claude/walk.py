@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 SUFFIX = ".jsonl"
 HOT = 20
-SWEPT = 16
+SWEPT = 8
 SETTLED_NS = 2_000_000_000
 """A folder that changed so shortly before it was listed may have changed again within the same tick of the clock."""
 DESKTOP = "local-agent-mode-sessions"
