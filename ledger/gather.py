@@ -154,7 +154,7 @@ class Source:
             if row.code is not None:
                 raise Unreadable(row.code)
             self._take_in(row, bodies.read(ref.kind, row.body), changed)
-        except Unreadable as error:
+        except (Unreadable, ValueError, ArithmeticError) as error:  # foreseen or not, one record must not stop the others
             self._drop(ref, changed)
             self.stubs[ref] = (row.code or f"unreadable: {error}"[:200], row.lease)
             changed.kinds.add("stub")
