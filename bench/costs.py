@@ -25,6 +25,8 @@ PRICES = {
 MEMORY_GB = 0.5
 FULL_CORE_GB = 1.769
 """A function gets a whole core at this much memory, and its share of one below."""
+REQUESTS_PER_LOAD = 5
+"""Is the page new, who is there, the feed, a ticket, the status; the page itself opens from the browser's own store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Usage:
     idle_beat_s: float = 300.0
     page_loads: int = 10
     sessions: int = 2_000
-    writes_per_push: float = 4.0
+    writes_per_push: float = 2.3
     reads_per_push: float = 3.0
     reads_per_load: float = 20.0
     push_cpu_ms: float = 2.5
@@ -77,12 +79,12 @@ def gb_seconds(cpu_ms: float, waited_ms: float = 0.0) -> float:
 def lines(u: Usage) -> Iterator[tuple[str, float, str]]:
     """(what, how much, at which price)."""
     loads, live = u.days * u.page_loads, u.talked
-    requests = u.pushes + u.beats + 8 * loads
+    requests = u.pushes + u.beats + REQUESTS_PER_LOAD * loads
     yield "pushes, beats and page loads", requests, "HTTP API, a request"
     yield "messages of the live channel", u.told + 2 * live, "WebSocket API, a message"
     yield "minutes of watching", u.days * u.watched_hours * 60, "WebSocket API, a minute connected"
     yield "invocations", requests + live + 30, "Lambda, a request"
-    work = (u.pushes + u.beats) * gb_seconds(u.push_cpu_ms, u.calls_ms) + loads * (gb_seconds(u.read_cpu_ms, 6) + 7 * gb_seconds(1, 3)) + live * gb_seconds(2, 12)
+    work = (u.pushes + u.beats) * gb_seconds(u.push_cpu_ms, u.calls_ms) + loads * (gb_seconds(u.read_cpu_ms, 6) + (REQUESTS_PER_LOAD - 1) * gb_seconds(1, 3)) + live * gb_seconds(2, 12)
     yield "their time", work + u.days * u.starts * gb_seconds(u.start_cpu_ms) + 30 * gb_seconds(u.start_cpu_ms, 5_000), "Lambda on arm64, a GB-second"
     yield "writes", u.pushes * u.writes_per_push + u.beats + u.told + u.days * u.page_loads / 2 * 6, "DynamoDB on demand, a write unit"
     scrub = u.sessions / 4 * 30

@@ -4,17 +4,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ledger.stores.dynamo_items import size_of
+
 WRITE_UNIT, READ_UNIT = 1024, 4096
-Item = Mapping[str, Mapping[str, Any]]
-
-
-def size_of(item: Item) -> int:
-    """Names, text and bytes as they are; a number takes half a byte a digit and one more."""
-    size = 0
-    for name, value in item.items():
-        kind, content = next(iter(value.items()))
-        size += len(name) + ((len(content) + 1) // 2 + 1 if kind == "N" else len(content if kind == "B" else content.encode()))
-    return size
 
 
 def _units(size: int, unit: int) -> int:

@@ -3,7 +3,7 @@
 Attribute names are single letters because a write unit is a kilobyte *including* names. The table's
 key is p (partition) and s (sort):
 
-    H|tenant         source       a head, with the tail of its log
+    H|tenant         source       a head, with the tail of its log and perhaps one row (i)
     R|tenant|source  rkind/id     a row, or the tombstone that took its place (d)
     R|tenant|source  l<lease>seq  a page of the log, named by the last seq it covers
     T                tenant|source   which tenants there are
@@ -64,6 +64,19 @@ def page_name(lease: str, seq: int) -> str:
 def ref_of(item: Item) -> Ref:
     kind, _, id = item["s"]["S"][1:].partition("/")
     return Ref(kind, id)
+
+
+def size_of(item: Item) -> int:
+    """An item's size by the published rules: names, text and bytes as they are, half a byte a digit and one more, maps a little more."""
+    return sum(len(name) + _size(*next(iter(value.items()))) for name, value in item.items())
+
+
+def _size(kind: str, content: Any) -> int:
+    if kind == "M":
+        return 3 + len(content) + size_of(content)
+    if kind == "N":
+        return (len(content) + 1) // 2 + 1
+    return len(content if kind == "B" else content.encode())
 
 
 def number(item: Item, name: str) -> int:

@@ -1,7 +1,7 @@
 """The ledger in one DynamoDB table, paid per request.
 
-A push is one transaction conditioned on the head; the feed is read through the log that the head
-carries (dynamo_log.py); nothing is ever scanned. Readings are strongly consistent: a feed that moved
+A push is one transaction conditioned on the head, or, where it only changes the session it changed before, the head
+alone (dynamo_hot.py); the feed is read through the log that the head carries (dynamo_log.py); nothing is ever scanned. Readings are strongly consistent: a feed that moved
 its cursor past a change it did not see would never show it.
 """
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ledger.errors import Busy, Conflict, Full, LedgerError, Unusable
 from ledger.record import Ref
 from ledger.store import TOMBSTONE_MS, Head, Row, Tombstone
 from ledger.stores import dynamo_items as items
+from ledger.stores.dynamo_hot import at_its_place, hot_of, laid_over, may_move_in, with_hot
 from ledger.stores.dynamo_items import Item, number
 from ledger.stores.dynamo_log import Stretch, advance, changed_since
 from ledger.stores.dynamo_shelf import DynamoShelf
@@ -89,7 +90,9 @@ class DynamoStore(DynamoShelf):
         return sorted({items.unpart(item["s"]["S"])[0] for item in self._table.query("T", ProjectionExpression="s")})
 
     def hashes(self, tenant: str, source: str, lease: str, refs: Sequence[Ref]) -> dict[Ref, int]:
-        rows = (items.row_of(item) for item in self._items(tenant, source, refs) if "d" not in item)
+        hot = hot_of(self._head_item(tenant, source))
+        found = laid_over(hot, self._items(tenant, source, refs, hot), set(refs).__contains__)
+        rows = (items.row_of(item) for item in found if "d" not in item)
         return {row.ref: row.hash for row in rows if row.lease == lease}
 
     def apply(self, tenant: str, before: Head | None, after: Head, puts: Sequence[Row] = (), gone: Sequence[Tombstone] = ()) -> None:
@@ -99,42 +102,54 @@ class DynamoStore(DynamoShelf):
         step = advance(tail, after.seq, [*((row.ref, row.seq) for row in puts), *((stone.ref, stone.seq) for stone in gone)])
         changed = {row.ref: items.row_item(tenant, after.source, row, expires=self._expiry(after)) for row in puts}
         changed |= {stone.ref: items.tombstone_item(tenant, after.source, stone) for stone in gone}
+        oldest = min([stone.at for stone in gone] + ([number(was, "o")] if was and "o" in was else []), default=0)
+        # Also a source that begins may find rows: those that an interrupted forget left behind.
+        stale = not same_lease or bool(was and "w" in was)
+        head, hot = items.head_item(tenant, after, step.tail, stale=stale, oldest_tombstone=oldest), hot_of(was)
         more = list(changed.values())
         if step.page:
             more.append(items.page_item(tenant, after, step.page, expires=after.last_seen // 1000 + PAGE_S))
         if before is None:
             more.append(items.tenant_key(tenant, after.source))
-        oldest = min([stone.at for stone in gone] + ([number(was, "o")] if was and "o" in was else []), default=0)
-        # Also a source that begins may find rows: those that an interrupted forget left behind.
-        stale = not same_lease or bool(was and "w" in was)
-        head = items.head_item(tenant, after, step.tail, stale=stale, oldest_tombstone=oldest)
+        if not changed and same_lease:
+            head = with_hot(head, hot)
+        elif before and same_lease and not gone and len(more) == 1 and may_move_in(more[0], head, hot, tail, before.seq):
+            head, more = with_hot(head, more[0]), []
+        elif hot and items.ref_of(hot) not in changed:
+            more.append(at_its_place(hot, items.rows_of(tenant, after.source)))
         self._table.write(head, more, **items.unless_moved(before))
         self._remember(tenant, head)
 
     def changes(self, tenant: str, source: str, lease: str, after: int) -> tuple[list[Row], list[Tombstone]]:
-        refs = self._changed_since(tenant, source, lease, after)
+        head = self._head_item(tenant, source)
+        refs, hot = self._changed_since(tenant, source, head, lease, after), hot_of(head)
         if refs is None:
             newer: Item = {":l": items.lease_value(lease), ":n": {"N": str(after)}}
-            found = list(self._rows(tenant, source, where="l = :l AND n > :n", values=newer))
+            found = laid_over(hot, self._rows(tenant, source, where="l = :l AND n > :n", values=newer), lambda ref: True)
         else:
-            found = self._items(tenant, source, sorted(refs))
+            found = laid_over(hot, self._items(tenant, source, sorted(refs), hot), refs.__contains__)
         mine = [item for item in found if items.lease_of(item, "l") == lease and number(item, "n") > after]
         mine.sort(key=lambda item: number(item, "n"))
         return ([items.row_of(item) for item in mine if "d" not in item],
                 [items.tombstone_of(item) for item in mine if "d" in item])
 
     def rows(self, tenant: str, source: str, *, kind: str | None = None) -> Iterator[Row]:
-        head = self.head(tenant, source)
-        if head is None:
+        item = self._head_item(tenant, source)
+        if item is None:
             return
-        where, values = "attribute_not_exists(d)", {}
+        head, where, values = items.head_of(item), "attribute_not_exists(d)", {}
         if head.committed and head.lease is not None:
             where, values = f"{where} AND l = :l", {":l": items.lease_value(head.lease)}
-        yield from map(items.row_of, self._rows(tenant, source, "" if kind is None else f"{kind}/", where, values))
+        found = self._rows(tenant, source, "" if kind is None else f"{kind}/", where, values)
+        yield from map(items.row_of, laid_over(hot_of(item), found, lambda ref: kind in (None, ref.kind)))
 
     def get(self, tenant: str, source: str, ref: Ref) -> Row | None:
-        head, found = self.head(tenant, source), self._table.get(items.row_key(tenant, source, ref))
-        if head is None or found is None or "d" in found:
+        item = self._head_item(tenant, source)
+        if item is None:
+            return None
+        head, hot = items.head_of(item), hot_of(item)
+        found = next(laid_over(hot, self._items(tenant, source, [ref], hot), ref.__eq__), None)
+        if found is None or "d" in found:
             return None
         row = items.row_of(found)
         return row if not head.committed or row.lease == head.lease else None
@@ -149,16 +164,18 @@ class DynamoStore(DynamoShelf):
         return self._sweep(tenant, item, head, old)
 
     def forget(self, tenant: str, source: str) -> int:
-        rows = 0
+        hot = hot_of(self._head_item(tenant, source))
+        rows = {hot["s"]["S"]} if hot else set()
         # The head goes last: until then a second call finds its way to whatever a crash left of the first.
         for item in list(self._table.query(items.rows_of(tenant, source), ProjectionExpression="p, s, d")):
             self._table.delete(item)
-            rows += item["s"]["S"].startswith("r") and "d" not in item
+            if item["s"]["S"].startswith("r") and "d" not in item:
+                rows.add(item["s"]["S"])
         self._table.delete(items.head_key(tenant, source))
         self._table.delete(items.tenant_key(tenant, source))
         with self._lock:
             self._known.pop((tenant, source), None)
-        return rows
+        return len(rows)
 
     # -- how it is done
 
@@ -188,9 +205,8 @@ class DynamoStore(DynamoShelf):
             raise Conflict("the head moved on since it was read: read it again")
         return found
 
-    def _changed_since(self, tenant: str, source: str, lease: str, after: int) -> set[Ref] | None:
-        """The records to look at, from the log; None where it does not reach so far back."""
-        item = self._head_item(tenant, source)
+    def _changed_since(self, tenant: str, source: str, item: Item | None, lease: str, after: int) -> set[Ref] | None:
+        """The records to look at, from the log in the head *item*; None where it does not reach so far back."""
         if item is None or items.lease_of(item, "l") != lease:
             return None
         tail = Stretch.unpacked(bytes(item["t"]["B"]))
@@ -218,11 +234,13 @@ class DynamoStore(DynamoShelf):
         try:
             if told != head:
                 # First say what can no longer be told, then remove it: a crash between the two must not hide a deletion.
-                self._rewrite(tenant, head, items.head_item(tenant, told, tail, stale="w" in item, oldest_tombstone=number(item, "o")))
+                new = items.head_item(tenant, told, tail, stale="w" in item, oldest_tombstone=number(item, "o"))
+                self._rewrite(tenant, head, with_hot(new, hot_of(item)))
             removed = sum(map(self._remove_unless_changed, gone))
             if finished:
                 left = min(waiting, default=0)
-                self._rewrite(tenant, told, items.head_item(tenant, told, tail, stale=not head.committed, oldest_tombstone=left))
+                new = items.head_item(tenant, told, tail, stale=not head.committed, oldest_tombstone=left)
+                self._rewrite(tenant, told, with_hot(new, hot_of(item)))
         except Conflict:
             # A push came between: its change counts, and the next round goes on from there.
             return max(1, len(gone))
@@ -242,8 +260,10 @@ class DynamoStore(DynamoShelf):
     def _rows(self, tenant: str, source: str, prefix: str = "", where: str = "", values: Item | None = None, **more: Any) -> Iterator[Item]:
         return self._table.query(items.rows_of(tenant, source), "r" + prefix, FilterExpression=where, values=values, **more)
 
-    def _items(self, tenant: str, source: str, refs: Sequence[Ref]) -> list[Item]:
-        return self._table.get_all(items.row_key(tenant, source, ref) for ref in dict.fromkeys(refs))
+    def _items(self, tenant: str, source: str, refs: Sequence[Ref], hot: Item | None) -> list[Item]:
+        """The rows and tombstones of *refs* at their own places; that of the hot row need not be read."""
+        known = items.ref_of(hot) if hot else None
+        return self._table.get_all(items.row_key(tenant, source, ref) for ref in dict.fromkeys(refs) if ref != known)
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         """One call of the API. Raises Conflict, Busy, Full or Unusable, and nothing else that the table can answer."""

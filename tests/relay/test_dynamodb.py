@@ -2,65 +2,30 @@
 from __future__ import annotations
 
 import json
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError
 from moto import mock_aws
 
+from bench.units import Meter
 from ledger.errors import Busy, Conflict, Full, Unusable
 from ledger.record import Record, Ref
 from ledger.store import Head, Row, Tombstone
-from ledger.stores.dynamo_items import part, unpart
+from ledger.stores.dynamo_items import part, size_of, unpart
 from ledger.stores.dynamodb import DynamoStore, connect, meaning_of
+from ledger.stores.memory import MemoryStore
 from ledger.stores.packing import pack, unpack
 from tests.ledger.stores import one_at_a_time
 
 LEASE = "0123456789abcdef" * 2
 NOW = 1_763_800_000_000
 DAY = 24 * 3600 * 1000
-
-
-class Meter:
-    """Stands before a client, counts the calls and what the table would charge for them."""
-
-    def __init__(self, client: Any) -> None:
-        self.client, self.calls, self.written, self.read = client, [], 0.0, 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self.client, name)
-
-        def counted(**arguments: Any) -> Any:
-            self.calls.append(name)
-            answer = call(**arguments, **({} if name == "create_table" else {"ReturnConsumedCapacity": "TOTAL"}))
-            self.written += sum(units(item) for item in items_written(name, arguments))
-            return answer
-
-        return counted if callable(call) and name != "get_waiter" else call
-
-
-def items_written(name: str, arguments: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
-    if name == "put_item":
-        yield arguments["Item"], 1
-    if name == "transact_write_items":
-        yield from ((entry["Put"]["Item"], 2) for entry in arguments["TransactItems"])
-
-
-def units(written: tuple[dict[str, Any], int]) -> int:
-    item, price = written
-    return price * -(-size_of(item) // 1024)
-
-
-def size_of(item: dict[str, Any]) -> int:
-    """An item's size by the published rules: names, bytes of text and binary, and numbers at half a byte a digit and a byte."""
-    size = 0
-    for name, value in item.items():
-        kind, content = next(iter(value.items()))
-        size += len(name) + ((len(content) + 1) // 2 + 1 if kind == "N" else len(content if kind == "B" else content.encode()))
-    return size
 
 
 @pytest.fixture
@@ -144,6 +109,86 @@ def test_a_push_of_one_changed_session_costs_four_write_units(laptop: Source, me
         laptop.push(session(1 + n % 3, quarters=1 + n // 2))
         spent.append(meter.written - before)
     assert set(spent) == {4}
+
+
+def test_the_session_that_somebody_works_in_costs_half(laptop: Source, meter: Meter) -> None:
+    laptop.push(session(1), session(2))
+    laptop.push(session(1, quarters=1))
+    before = meter.written
+    for n in range(20):
+        laptop.push(session(1, quarters=2 + n))
+    assert meter.written - before <= 40
+
+
+def test_a_head_never_grows_beyond_two_units_for_its_row(laptop: Source, store: DynamoStore) -> None:
+    for n in range(60):
+        laptop.push(session(1, quarters=1 + n * 2))
+        (item,) = store._table.query("H|alice")
+        assert size_of(item) <= 2048
+    assert store.get("alice", "laptop", session(1).ref).body == session(1, quarters=119).body
+
+
+class Pair:
+    """The same changes on a table and in memory, which must then answer alike."""
+
+    def __init__(self, store: DynamoStore, other: DynamoStore) -> None:
+        self.stores, self.memory, self.head = [store, other], MemoryStore(), None
+
+    def apply(self, after: Head, puts: list[Row], gone: list[Tombstone], writer: int) -> None:
+        self.stores[writer].apply("alice", self.head, after, puts, gone)
+        self.memory.apply("alice", self.head, after, puts, gone)
+        self.head = after
+
+    def agree(self, roll: random.Random) -> None:
+        refs = [session(n).ref for n in range(8)]
+        for store in self.stores:
+            assert store.head("alice", "laptop") == self.memory.head("alice", "laptop")
+            for lease in {row.lease for row in self.memory.rows("alice", "laptop")} | {self.head.lease}:
+                assert store.hashes("alice", "laptop", lease, refs) == self.memory.hashes("alice", "laptop", lease, refs)
+                after = roll.randrange(self.head.seq + 1) if roll.random() < 0.7 else max(0, self.head.seq - 1)
+                for ours, theirs in zip(store.changes("alice", "laptop", lease, after), self.memory.changes("alice", "laptop", lease, after), strict=True):
+                    assert sorted(ours, key=repr) == sorted(theirs, key=repr)
+            for kind in (None, "session", "usage"):
+                assert sorted(store.rows("alice", "laptop", kind=kind), key=repr) == sorted(self.memory.rows("alice", "laptop", kind=kind), key=repr)
+            assert [store.get("alice", "laptop", ref) for ref in refs] == [self.memory.get("alice", "laptop", ref) for ref in refs]
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))])
+def test_whatever_is_done_the_table_answers_as_memory_does(store: DynamoStore, meter: Meter, seed: int) -> None:
+    """Pushes of one and of several, deletions, beats, new copies and sweeps, by two instances, in any order."""
+    roll, pair = random.Random(seed), Pair(store, DynamoStore("ledger", client=meter, keep_days=400))
+    lease, at, favourite = "a" * 32, NOW, 0
+    for _ in range(30):
+        at += roll.choice([1_000, 60_000, 30 * 3_600_000])
+        deed, head = roll.random(), pair.head
+        if head and deed < 0.1:
+            pair.apply(replace(head, last_seen=at), [], [], roll.randrange(2))
+        elif head and deed < 0.2:
+            swept = roll.choice(pair.stores)
+            while swept.sweep("alice", "laptop", now=at):
+                pass
+            while pair.memory.sweep("alice", "laptop", now=at):
+                pass
+            pair.head = pair.memory.head("alice", "laptop")
+            assert store.head("alice", "laptop") == pair.head
+        else:
+            anew = head is None or deed > 0.93
+            lease = f"{roll.getrandbits(128):032x}" if anew and head else lease
+            if anew and head:
+                while pair.memory.sweep("alice", "laptop", now=at) or store.sweep("alice", "laptop", now=at):
+                    pass
+                pair.head = head = pair.memory.head("alice", "laptop")
+            seq = 1 if anew else head.seq + 1
+            favourite = favourite if roll.random() < 0.8 else roll.randrange(8)
+            chosen = [favourite] if roll.random() < 0.75 else roll.sample(range(8), roll.randrange(1, 6))
+            records = [session(n, quarters=roll.randrange(1, 60)) for n in chosen]
+            gone = [Tombstone(session(n).ref, lease, seq, at) for n in range(8) if n not in chosen and roll.random() < 0.1]
+            after = Head("laptop", lease, seq, roll.getrandbits(200), (not anew and head.committed) or roll.random() < 0.5, None, at // 1000, at, 60, AGENT,
+                         0 if anew or head is None else head.purged_seq)  # fmt: skip
+            pair.apply(after, [row(record, seq, lease) for record in records], gone, roll.randrange(2))
+        pair.agree(roll)
+    assert store.forget("alice", "laptop") == pair.memory.forget("alice", "laptop")
+    assert list(store._table.query("R|alice|laptop")) == []
 
 
 def test_sessions_that_take_turns_by_the_dozen_cost_little_more(laptop: Source, meter: Meter) -> None:
