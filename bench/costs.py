@@ -42,7 +42,7 @@ class Usage:
     idle_beat_s: float = 300.0
     page_loads: int = 10
     sessions: int = 2_000
-    writes_per_push: float = 2.3
+    writes_per_push: float = 1.5
     reads_per_push: float = 3.0
     reads_per_load: float = 20.0
     push_cpu_ms: float = 2.5
