@@ -31,12 +31,10 @@ export function Notify({ push }) {
   const [say, set] = useState(""), label = say || (wanted.value ? "Notifications are on. Switch them off" : "Notifications are off. Switch them on");
   if (!("Notification" in globalThis) || !isSecureContext) return null;
   const turn = async () => {
-    if (!wanted.value && (await Notification.requestPermission()) !== "granted") return set("Notifications are blocked for this page in the browser");
-    wanted.value = !wanted.value;
+    const said = await push(!wanted.value).catch(() => "");
+    wanted.value = said ? false : !wanted.value;
     prefs.set("notify", wanted.value ? "on" : "off");
-    set("");
-    const far = await push(wanted.value).catch(() => false);
-    if (wanted.value) set(far ? "Notifications are on, also while this page is closed. Switch them off" : "Notifications are on while this page is open. Switch them off");
+    set(said || (wanted.value ? `Notifications are on${prefs.get("push", "") ? ", also while this page is closed" : " while this page is open"}. Switch them off` : ""));
   };
   return html`<button class="icon bell" aria-pressed=${wanted.value} onClick=${turn} aria-label=${label} title=${label}><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class=${wanted.value ? "o f" : "o"} />${!wanted.value && html`<path d="M2 2l12 12" class="o" />`}</svg></button>`;
 }

@@ -1,12 +1,10 @@
-// Where the data comes from. Pure logic: clock, sockets, requests and storage are handed in, so that
-// `node --test` drives it without a browser and without waiting.
+// Where the data comes from. Pure: clock, sockets, requests and storage are handed in, so that tests need not wait.
 //
 //   connecting -> live          the agent on this computer sends its feed
 //              -> relay-live    the relay answers, and a machine reported to it lately
 //              -> relay-cached  the relay answers, but no machine has reported lately
 //              -> stored        neither answers; the last state this browser saw
 //              -> none          neither answers and this browser never saw anything
-//   The sample is entered and left by the person only, outside this file.
 
 export const TIMERS = {
   hedge: 250, // ask the relay too when the agent has not answered by then
@@ -183,7 +181,7 @@ export function connect(o) {
     if (role === "relay" && relay?.key) ask(); // not waiting for what the browser says about permissions
     await assumed;
     if (stopped) return;
-    if (role === "agent") dial(A, agent); else if (relay?.key) ask();
+    if (role === "agent") dial(A, agent); else if (relay?.key && !have) ask();
     look().then(schedule);
     later(() => { if (!A.live) ask(); }, T.hedge);
     later(late, T.giveUp);

@@ -1,9 +1,15 @@
 // One session, opened: its tokens by kind, when they were used, how the cost comes about, where the numbers come from.
 import { html, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
-import { clock, count, dateOf, DAY, dayShort, MINUTE, modelName, money, ms, plural, provenanceText, tokens, toolName, when } from "./format.js";
+import { clock, count, dateOf, DAY, dayShort, MINUTE, modelName, money, ms, plural, tokens, toolName, when } from "./format.js";
 import { useWidth } from "./charts.js";
 
+const PROVENANCE = /** @type {Record<string, string>} */ ({
+  observed: "Read from the tool's own log, request by request.",
+  declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
+  estimated: "An estimate. No log with real counts was found.",
+});
+const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);
 const kindsOf = (t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
 

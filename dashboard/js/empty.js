@@ -20,7 +20,7 @@ function Command({ text }) {
 /** Paste a link or a key: the same as opening the link. */
 function Paste({ pair }) {
   const [wrong, set] = useState("");
-  const take = (e) => { e.preventDefault(); const box = e.currentTarget.elements.namedItem("link"); set(pair(box.value)); box.value = ""; };
+  const take = async (e) => { e.preventDefault(); const box = e.currentTarget.elements.namedItem("link"), text = box.value; box.value = ""; set(await pair(text)); };
   return html`<form class="cmd paste" onSubmit=${take}><input name="link" type="password" autocomplete="off" spellcheck=${false} aria-label="Pairing link or read key" aria-describedby="paste-wrong" placeholder="Pairing link or read key" /><button class="btn">Connect</button></form>
     <p id="paste-wrong" class="bad" role="alert">${wrong}</p>`;
 }

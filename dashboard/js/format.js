@@ -115,20 +115,5 @@ export function modelColours(models) {
   }
   return out;
 }
-/** A window that a server did not label. */
-export function limitName(l) {
-  if (l.label) return l.label;
-  const w = l.window ?? "";
-  if (w === "five_hour") return "Five hours";
-  if (w === "seven_day") return "Week, all models";
-  return w.startsWith("seven_day_") ? "Week, " + modelName(w.slice(10)) : w.replace(/_/g, " ");
-}
 /** How long a window is, in hours; 0 when its name does not say. */
 export const windowHours = (w) => (w?.startsWith("five_hour") ? 5 : w?.startsWith("seven_day") ? 168 : 0);
-
-const PROVENANCE = /** @type {Record<string, string>} */ ({
-  observed: "Read from the tool's own log, request by request.",
-  declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
-  estimated: "An estimate. No log with real counts was found.",
-});
-export const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";

@@ -18,9 +18,9 @@ function relayFor(is) {
   const own = is === "relay" ? source.self : undefined, p = pairs.current(own);
   return p ? { base: p.relay, key: p.key } : own ? { base: own } : null;
 }
-/** Take a pairing link or a key. @returns {string} why not, or nothing */
-function pair(text) {
-  const p = keep.read(text, source.self);
+/** Take a pairing link or a key. @returns {Promise<string>} why not, or nothing */
+async function pair(text) {
+  const p = (await import("./pairing.js")).read(text, source.self);
   if (typeof p === "string") return p;
   pairs.add(p);
   version.value++;
@@ -57,7 +57,7 @@ const on = {
     version.value++;
     link?.again(shown);
   },
-  push: async (wanted) => (await import("./push.js")).push(link?.relay, wanted),
+  push: async (wanted) => (await import("./push.js")).turn(link?.relay, wanted),
   get canAskLocal() { return local.value === "prompt"; },
 };
 
@@ -87,7 +87,7 @@ function App() {
 
 // theme.js has taken the key out of the address before anything could read it there.
 const given = /** @type {any} */ (window).pairingLink;
-if (given && !pair(given) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
+if (given && !(await pair(given)) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
 addEventListener("hashchange", () => { if (location.hash.includes("key=")) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
 start();
@@ -130,5 +130,5 @@ if ("serviceWorker" in navigator && isSecureContext) {
   const was = navigator.serviceWorker.controller;
   navigator.serviceWorker.addEventListener("controllerchange", () => { if (was) update.value = true; });
   // It fetches files of its own: not while the page still loads.
-  addEventListener("load", () => setTimeout(() => navigator.serviceWorker.register(url).catch(() => {}), 2500));
+  setTimeout(() => navigator.serviceWorker.register(url).catch(() => {}), 3000);
 }

@@ -1,7 +1,7 @@
 // The top of the page: the current block, limits, what runs now, machines.
 import { html, memo, useState } from "./lib.js";
 import * as S from "./store.js";
-import { ago, clock, dateOf, dayShort, HOUR, limitName, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
+import { ago, clock, dateOf, dayShort, HOUR, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 
@@ -56,8 +56,8 @@ function Limit({ l, t }) {
   const pace = over ? null : resets != null && hours ? 100 - ((resets - t) / (hours * HOUR)) * 100 : l.pace_percent;
   const ahead = pace == null ? null : l.percent - pace, out = ms(l.runs_out_at);
   const words = over ? "has reset since, not seen again yet" : old ? `seen ${ago(t - (seen ?? t))}` : ahead == null ? "" : ahead > 2 ? `${plural(Math.round(ahead), "point")} ahead of pace` : ahead < -2 ? `${plural(Math.round(-ahead), "point")} in hand` : "on pace";
-  return html`<li class=${old ? "old" : ""}><div class="row"><span>${limitName(l)}</span><b class="num">${pct(l.percent)}</b></div>
-    <${Meter} value=${l.percent} pace=${pace} label=${limitName(l)} tone=${old ? "" : l.percent >= 95 ? "bad" : (ahead ?? 0) > 8 || out ? "warn" : ""} />
+  return html`<li class=${old ? "old" : ""}><div class="row"><span>${l.label}</span><b class="num">${pct(l.percent)}</b></div>
+    <${Meter} value=${l.percent} pace=${pace} label=${l.label} tone=${old ? "" : l.percent >= 95 ? "bad" : (ahead ?? 0) > 8 || out ? "warn" : ""} />
     <div class="row sub"><span>${words}</span><span class="num">${resets == null ? "" : over ? `reset ${ago(t - resets)}` : until(resets, t)}</span></div></li>`;
 }
 function Recent() {

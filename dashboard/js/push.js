@@ -2,18 +2,21 @@
 import { prefs } from "./kept.js";
 import { ask } from "./sources.js";
 
-/** Ask the relay to reach this browser, or to forget it. Returns whether it will. */
-export async function push(home, wanted) {
-  const worker = await navigator.serviceWorker.ready, here = await worker.pushManager.getSubscription(), id = prefs.get("push", "");
-  if (!wanted) {
-    prefs.set("push", "");
-    await here?.unsubscribe();
-    if (id) await ask(home, "v1/alerts/subscriptions/" + id, { method: "DELETE" });
-    return false;
-  }
-  const { key } = await (await ask(home, "v1/alerts/key")).json();
-  const made = here ?? (await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }));
+/** Switch alerts on or off, here and at the relay if there is one. Returns why not, or nothing. */
+export async function turn(home, wanted) {
+  if (wanted && (await Notification.requestPermission()) !== "granted") return "Notifications are blocked for this page in the browser";
+  await (wanted ? subscribe : unsubscribe)(home).catch(() => {}); // without a relay alerts come while the page is open
+  return "";
+}
+async function subscribe(home) {
+  const { key } = await (await ask(home, "v1/alerts/key")).json(), { pushManager } = await navigator.serviceWorker.ready;
+  const made = (await pushManager.getSubscription()) ?? (await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }));
   const answer = await ask(home, "v1/alerts/subscriptions", { method: "POST", body: JSON.stringify(made), headers: { "Content-Type": "application/json" } });
   prefs.set("push", (await answer.json()).id);
-  return true;
+}
+async function unsubscribe(home) {
+  const id = prefs.get("push", ""), here = await (await navigator.serviceWorker.ready).pushManager.getSubscription();
+  prefs.set("push", "");
+  await here?.unsubscribe();
+  if (id) await ask(home, "v1/alerts/subscriptions/" + id, { method: "DELETE" });
 }

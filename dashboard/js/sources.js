@@ -28,7 +28,7 @@ export async function ping(base, wait) {
 
 const etags = /** @type {Map<string, string>} */ (new Map());
 export async function feed(home, cursor, wait) {
-  const url = at(home.base, "api/v1/feed?" + new URLSearchParams({ ...(cursor ? { cursor } : {}), tz: zone(), sessions: "200" }));
+  const url = at(home.base, "api/v1/feed?" + new URLSearchParams({ ...(cursor ? { cursor } : {}), tz: zone(), sessions: "120" }));
   const tag = cursor ? etags.get(url) : undefined;
   try {
     const r = (!cursor && home.base === self && home.key && (await first("feed"))) || await fetch(url, { headers: headers(home, tag ? { "If-None-Match": tag } : {}), signal: AbortSignal.timeout(wait), cache: "no-store", credentials: "omit" });
@@ -55,7 +55,7 @@ export async function socket(home, role) {
     return new WebSocket(url);
   } catch { return null; }
 }
-export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor: cursor || null, tz: zone(), sessions: 200 });
+export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor: cursor || null, tz: zone(), sessions: 120 });
 
 /** Ask a home; throws what it answered when that was not yes. @param {any} [how] as for fetch */
 export async function ask(home, path, how = {}) {

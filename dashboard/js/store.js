@@ -66,7 +66,8 @@ export function apply(feed, from, fresh) {
   if (!next) return false;
   state = next; base = from;
   if (fresh) { tick(next.at); asOf.value = next.home === "relay" && !reporting(next.machines, next.at) ? lastReport(next.machines) || next.at : next.at; }
-  if (!queued) { queued = true; frame(draw); }
+  if (!has.peek()) draw(); // the first numbers wait for nothing
+  else if (!queued) { queued = true; frame(draw); }
   return true;
 }
 /** Show what was kept. */

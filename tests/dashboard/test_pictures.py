@@ -23,7 +23,7 @@ def test_the_whole_page_is_drawn(agent, visit, picture, width, height, dark):
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [390, pytest.param(1440, marks=pytest.mark.slow)])
 def test_every_other_state_is_drawn(server, visit, picture, read_key, width):
     tall = 844 if width == 390 else 900
 

@@ -91,7 +91,7 @@ def test_a_relay_wants_its_key_keeps_it_out_of_the_address_and_forgets_it_when_t
     assert "Not paired" in page.inner_text(".badge")
     page.fill("input[name=link]", "sr_push_abcdefgh2345_secret1234567890_0badc0de")
     page.click("text=Connect >> nth=-1")
-    assert "read key" in page.inner_text("[role=alert]")
+    page.wait_for_selector("[role=alert]:has-text('read key')")
     page.fill("input[name=link]", KEY)
     page.keyboard.press("Enter")
     wait_state(page, "relay-live")

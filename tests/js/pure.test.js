@@ -1,9 +1,10 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import * as F from "../../dashboard/js/format.js";
-import { limitName, modelColours, modelName, toolName } from "../../dashboard/js/format.js";
+import { modelColours, modelName, toolName } from "../../dashboard/js/format.js";
 import { apply, nothing, reporting, session, toKeep } from "../../dashboard/js/feed.js";
-import { baseOf, pairings, read } from "../../dashboard/js/kept.js";
+import { pairings } from "../../dashboard/js/kept.js";
+import { baseOf, read } from "../../dashboard/js/pairing.js";
 import { ALL, asked, search, union } from "../../dashboard/js/query.js";
 import { scale, share, step, verdict } from "../../dashboard/js/scale.js";
 import { move } from "../../dashboard/js/sample.js";
@@ -28,7 +29,6 @@ test("models have the names people use", () => {
   for (const [id, name] of Object.entries(names)) assert.equal(modelName(id), name);
   assert.equal(toolName("claude_code"), "Claude Code");
   assert.equal(toolName("my_tool"), "My tool");
-  assert.equal(limitName({ window: "seven_day_opus" }), "Week, Opus");
 });
 test("sixty models get five colours and grey", () => {
   const many = Array.from({ length: 60 }, (_, i) => `claude-${["opus", "sonnet", "haiku"][i % 3]}-${i}`);

@@ -1,0 +1,30 @@
+// What the header's popovers show: where the data comes from, and the keys.
+import { html } from "./lib.js";
+import * as S from "./store.js";
+import { when } from "./format.js";
+import { said } from "./header.js";
+
+const WHY = {
+  connecting: "Looking for a source", live: "Straight from the agent on this computer", "relay-live": "Live, through your relay",
+  "relay-cached": "The relay answers, but no machine has reported to it lately", stored: "Nothing answers. This is the last state this browser saw",
+  none: "Nothing answers, and this browser has no earlier state", sample: "Made-up numbers. Nothing here is yours",
+  refused: "The relay does not accept this browser's key any more. Open a new pairing link, or forget the key", locked: "This relay wants a read key. Open its pairing link",
+};
+const host = (base) => base.replace(/^https?:\/\//, "").replace(/\/$/, "");
+
+export function Source({ link, pairs, local, on }) {
+  const c = S.conn.value, relay = link?.relay, at = S.asOf.value;
+  const step = (here, title, note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
+  return html`<h3>${said(c)}</h3><p class="quiet">${WHY[c.why || c.state] ?? WHY[c.state]}.</p>
+    <ol class="chain">${step(c.state === "live", "Agent on this computer", link?.agent ? host(link.agent.base) : local === "prompt" ? "this page may not ask it yet" : "not on this device")}
+      ${step(c.state.startsWith("relay"), "Relay", relay ? host(relay.base) : "not paired")}
+      ${step(c.state === "stored", "Saved in this browser", at && c.state !== "sample" ? `as of ${when(at, S.clockNow.value)}` : "nothing saved yet")}
+      ${step(c.state === "sample", "Sample data", "only when you ask for it")}</ol>
+    ${pairs.length > 0 && html`<ul class="pairs">${pairs.map((p) => html`<li class=${relay?.key === p.key ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${relay?.key === p.key} onClick=${() => on.choose(p)}><b>${p.name || host(p.relay)}</b><span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${p.name || host(p.relay)}`}>Forget</button></li>`)}</ul>`}
+    ${local === "prompt" && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
+    <button class="btn" onClick=${on.retry}>Try again now</button>`;
+}
+export function Keys() {
+  const list = [["/", "Search sessions"], ["Esc", "Clear the search"], ["t", "Theme"], ["1 2 3", "Now, usage, sessions"], ["← →", "Read a chart day by day"], ["?", "This list"]];
+  return html`<h3>Keys</h3><dl class="keys-list">${list.map(([k, v]) => html`<div><dt>${k.split(" ").map((x) => html`<kbd>${x}</kbd>`)}</dt><dd>${v}</dd></div>`)}</dl>`;
+}
