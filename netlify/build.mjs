@@ -6,10 +6,10 @@ import { fileURLToPath } from "node:url";
 export function files(relay, live = "") {
   if (!/^https:\/\/[^/?#@\s]+$/.test(relay)) throw new Error("RELAY_URL must be the relay's address, such as https://relay.example.org");
   if (live && !/^wss:\/\/[^?#@\s]+$/.test(live)) throw new Error("RELAY_LIVE_URL must be the live channel's address, such as wss://relay.example.org/ws");
-  const reach = ["'self'", live ? new URL(live).origin.replace(/^null$/, `wss://${new URL(live).host}`) : relay.replace(/^http/, "ws"), "http://localhost:3001", "ws://localhost:3001"];
+  const reach = ["'self'", live ? new URL(live).origin.replace(/^null$/, `wss://${new URL(live).host}`) : relay.replace(/^http/, "ws"), "http://localhost:*", "ws://localhost:*", "http://127.0.0.1:*", "ws://127.0.0.1:*"];
   return {
     _redirects: `/api/*  ${relay}/api/:splat  200!\n`,
-    _headers: ["/*", `  Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; manifest-src 'self'; connect-src ${reach.join(" ")}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'`, "  X-Content-Type-Options: nosniff", "  Referrer-Policy: no-referrer", "  Strict-Transport-Security: max-age=31536000", ""].join("\n"),
+    _headers: ["/*", `  Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; manifest-src 'self'; worker-src 'self'; connect-src ${reach.join(" ")}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types app`, "  X-Content-Type-Options: nosniff", "  Referrer-Policy: no-referrer", "  Strict-Transport-Security: max-age=31536000", ""].join("\n"),
   };
 }
 
