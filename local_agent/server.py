@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
 
 from ledger import page
 from ledger.api import read_api
@@ -26,6 +27,8 @@ from local_agent.guard import Asked, Guard
 JSON = "application/json"
 OURS = Access(LOCAL, "local", None)
 ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cross-origin-resource-policy", "same-origin"), ("x-frame-options", "DENY"))
+
+REFUSALS = {404: ("not-found", "there is nothing here"), 405: ("method-not-allowed", "this method is not allowed here"), 413: ("too-large", "this is too large")}
 
 
 class Doors(Protocol):
@@ -97,6 +100,12 @@ def create_app(serving: Serving, live: Live) -> Flask:
     def told(problem: Problem) -> Response:
         return Response(problem.document(), problem.status, {**problem.headers, "cache-control": "no-store"}, content_type="application/problem+json")
 
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        methods = getattr(error, "valid_methods", None)
+        type, words = REFUSALS.get(error.code or 500, ("malformed", error.name.lower()))
+        return told(Problem(error.code or 500, type, words, headers={"allow": ", ".join(sorted(methods))} if methods else {}))
+
     app.register_blueprint(read_api(serving.reads, lambda: OURS, name="api", prefix="/api"))
     _posts(app, serving, live)
     _monitoring(app, serving.doors)
@@ -106,7 +115,7 @@ def create_app(serving: Serving, live: Live) -> Flask:
     def file(path: str) -> Response:
         found = page.find(path, accept=request.headers.get("accept-encoding", ""))
         if found is None:
-            raise Problem(404, "malformed", "there is nothing here")
+            raise Problem(404, *REFUSALS[404])
         if request.if_none_match.contains_weak(found.headers["etag"].strip('"')):
             return Response(status=304, headers={"etag": found.headers["etag"], "cache-control": "no-cache"})
         return Response(found.body, headers=found.headers)
@@ -152,8 +161,8 @@ def _body() -> Mapping[str, Any]:
         body = json.loads(request.get_data() or b"null", parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Problem(400, "malformed", "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise Problem(400, "malformed", "the body must be a JSON object with event, session and timestamp")
+    if not isinstance(body, dict) or not body.get("event") or not isinstance(body.get("session"), dict):
+        raise Problem(400, "malformed", "the body must be a JSON object with event, session (an object) and timestamp")
     return body
 
 

@@ -113,8 +113,16 @@ def test_old_scripts_post_as_they_always_did(browser: FlaskClient, agent: Agent,
     answer = browser.post("/api/session-update", json=update)
     assert (answer.status_code, answer.json) == (200, {"status": "received"})
     assert heard == [{"type": "session_update", **update}]
-    assert browser.post("/api/session-update", data=json.dumps({"event": "x"})).json == {"status": "received"}
+    assert browser.post("/api/session-update", data=json.dumps({"event": "x", "session": {}})).json == {"status": "received"}
     assert browser.post("/api/netlify-sync").json == {"status": "sync_started"}
+
+
+@pytest.mark.parametrize("update", [{}, {"event": "x"}, {"session": {}}, {"event": "", "session": {}}, {"event": "x", "session": "s1"}, {"event": "x", "session": None}])
+def test_an_update_that_tells_of_no_session_is_refused_and_goes_to_nobody(browser: FlaskClient, agent: Agent, monkeypatch: pytest.MonkeyPatch, update: dict) -> None:
+    heard: list[dict] = []
+    monkeypatch.setattr(agent.live, "broadcast", lambda tenant, message: heard.append(message))
+    answer = browser.post("/api/session-update", json=update)
+    assert (answer.status_code, answer.json["type"], heard) == (400, "malformed", [])
 
 
 @pytest.mark.parametrize("content", [{"data": b"{"}, {"data": b"[]"}, {"data": b"null"}, {"data": b""}, {"data": b'{"a":NaN}'}, {"data": b"\xff"}, {"data": b"[" * 100_000}])
@@ -138,6 +146,20 @@ def test_what_a_form_could_send_is_refused(browser: FlaskClient, path: str, kind
 def test_reading_changes_nothing_and_nothing_changes_by_reading(browser: FlaskClient) -> None:
     for path in ("/api/session-update", "/api/netlify-sync"):
         assert browser.get(path).status_code in (404, 405)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "type"),
+    [
+        ("GET", "/nothing", 404, "not-found"), ("GET", "/api/nothing", 404, "not-found"), ("POST", "/nothing", 405, "method-not-allowed"),
+        ("POST", "/api/nothing", 405, "method-not-allowed"), ("DELETE", "/", 405, "method-not-allowed"), ("PUT", "/api/session-update", 405, "method-not-allowed"),
+        ("POST", "/metrics", 405, "method-not-allowed"), ("POST", "/api/sessions", 405, "method-not-allowed"),
+    ],
+)  # fmt: skip
+def test_every_refusal_is_a_problem_document(browser: FlaskClient, method: str, path: str, status: int, type: str) -> None:
+    answer = browser.open(path, method=method)
+    assert (answer.status_code, answer.content_type, answer.json["type"]) == (status, "application/problem+json", type)
+    assert status == 404 or answer.headers["allow"]
 
 
 def test_a_monitor_finds_its_numbers_and_whether_all_is_well(browser: FlaskClient, agent: Agent) -> None:
