@@ -105,6 +105,14 @@ def test_memory_stays_bounded_whatever_a_file_holds(home: Home, tmp_path: Path) 
     assert int(peak) <= 64 * 1024
 
 
+def test_a_system_without_the_faster_call_reads_the_same(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write(*(line(f"msg_{n}", n, content="y" * 5000) for n in range(200)))
+    expected = read_alone(tmp_path / "fast.db", home.folder)
+    monkeypatch.setattr(scan, "read", scan._read_at)
+    monkeypatch.setattr(scan, "BATCH", 100_000)
+    assert read_alone(tmp_path / "slow.db", home.folder) == expected
+
+
 def test_the_title_is_the_summary_and_never_a_prompt(home: Home, desk: Desk) -> None:
     home.write(b'{"type":"summary","summary":"Mend the relay","leafUuid":"x"}', line("msg_a"), {"type": "user", "message": {"role": "user", "content": "my prompt"}})
     desk.look()

@@ -47,7 +47,7 @@ SLOT_BITS = 26
 SYNTHETIC, UNKNOWN = "<synthetic>", "unknown"
 LONG_FROM = 32_000
 """No model costs more below so long a prompt."""
-CACHED = 64
+CACHED = 256
 """Sessions whose sums stay in memory: those that are being worked in."""
 
 Threshold = Callable[[str, int], int | None]

@@ -28,7 +28,16 @@ from local_agent.readers.claude.forms import (
 )
 from local_agent.readers.claude.rank import ECHO, MAIN, SIDE
 
-read = os.preadv
+
+
+def _read_at(file: int, buffers: list[memoryview], place: int) -> int:
+    """For systems without preadv."""
+    text = os.pread(file, len(buffers[0]), place)
+    buffers[0][: len(text)] = text
+    return len(text)
+
+
+read = getattr(os, "preadv", _read_at)
 
 try:
     from stringzilla import Str
@@ -38,7 +47,7 @@ except ImportError:  # pragma: no cover - slower, nothing else
 BUFFER = 1 << 18
 LONGEST = 8 << 20
 """A line longer than this is passed over and counted: no answer is that long, and memory is bounded."""
-BATCH = 64 << 20
+BATCH = 8 << 20
 SUMMARY = b'{"type":"summary"'
 NEWLINE = b"\n"
 from_text = datetime.fromisoformat
