@@ -29,7 +29,6 @@ from local_agent.readers.claude.forms import (
 from local_agent.readers.claude.rank import ECHO, MAIN, SIDE
 
 
-
 def _read_at(file: int, buffers: list[memoryview], place: int) -> int:
     """For systems without preadv."""
     text = os.pread(file, len(buffers[0]), place)
