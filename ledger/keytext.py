@@ -53,11 +53,11 @@ class KeyText:
     secret: bytes
 
     @classmethod
-    def parse(cls, text: str) -> KeyText:
-        """The parts of *text*. Raises BadKey for everything that is not exactly a key."""
+    def parse(cls, text: str, *, wanted: str = "read") -> KeyText:
+        """The parts of *text*. Raises BadKey for everything that is not exactly a key; *wanted* is the scope that its text shows as an example."""
         found = _TEXT.fullmatch(text)
         if found is None:
-            raise BadKey("this is not a key: it should look like sr_read_…; copy it again, whole")
+            raise BadKey(f"this is not a key: it should look like sr_{wanted}_…; copy it again, whole")
         scope, id, secret, checksum = found.groups()
         if f"{crc32(text[:-9].encode()):08x}" != checksum:
             raise BadKey("this key is mistyped or cut off: its checksum does not fit; copy it again, whole")

@@ -109,7 +109,7 @@ def key(looked: Looked) -> Iterator[Finding]:
         return
     try:
         kept = read_secret(settings.home / KEY_FILE)
-        parsed = KeyText.parse(settings.key) if settings.key else None
+        parsed = KeyText.parse(settings.key, wanted="push") if settings.key else None
     except (LedgerError, BadKey) as error:
         yield Finding("bad", str(error), NEW_KEY)
         return

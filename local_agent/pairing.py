@@ -65,8 +65,10 @@ def _skew(document: dict[str, Any], now_ms: int) -> float | None:
 
 def read_key(text: str) -> KeyText:
     """A push key that may still be used. Raises Misuse for anything else."""
+    if not text.strip():
+        raise Misuse("the key is missing: say it after the URL, or write it to stdin (python -m relay keys create --scope push --source NAME makes one)")
     try:
-        key = KeyText.parse(text.strip())
+        key = KeyText.parse(text.strip(), wanted="push")
     except BadKey as error:
         raise Misuse(str(error)) from None
     if key.scope != "push":

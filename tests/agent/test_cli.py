@@ -133,12 +133,17 @@ def keys_of(run: Run) -> list[str]:
 
 @pytest.mark.parametrize(
     ("key", "why"),
-    [("nonsense", "not a key"), ("", "not a key"), (a_key()[:-1] + "0", "mistyped"), (a_key("read"), "read key"), (a_key(expires=1_700_000_001), "expired")],
+    [("nonsense", "sr_push_…"), ("", "the key is missing"), ("  ", "the key is missing"), (a_key()[:-1] + "0", "mistyped"), (a_key("read"), "read key"), (a_key(expires=1_700_000_001), "expired")],
 )
 def test_pairing_refuses_a_key_that_cannot_be_before_asking_anybody(run: Run, tmp_path: Path, key: str, why: str) -> None:
     code, _, err = run("pair", "https://relay.example.org", "-", stdin=key + "\n")
     assert code == 2 and one_line(err) and why in err
     assert not (tmp_path / "home" / "key").exists()
+
+
+def test_pairing_with_nothing_on_stdin_says_that_the_key_is_missing(run: Run) -> None:
+    code, _, err = run("pair", "https://relay.example.org", stdin="")
+    assert code == 2 and one_line(err) and "the key is missing" in err
 
 
 @pytest.mark.parametrize("url", ["http://relay.example.org", "ftp://x", "https://", "nonsense url", "https://x:port", "https://[::1", "https://x\n"])

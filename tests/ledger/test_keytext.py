@@ -45,6 +45,12 @@ def test_no_other_text_is_a_key_nor_an_id(text):
         claims_of(text)
 
 
+def test_what_is_no_key_is_told_what_the_wanted_one_looks_like():
+    for wanted in ("push", "read", "admin"):
+        with pytest.raises(BadKey, match=f"sr_{wanted}_…"):
+            KeyText.parse("hunter2", wanted=wanted)
+
+
 def test_a_name_that_could_be_mistaken_for_something_else_is_refused():
     for name in ("", "~posts", "a b", "a/b", "_a", "x" * 64, "é", "\0"):
         with pytest.raises(BadKey):
