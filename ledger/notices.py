@@ -16,10 +16,10 @@ Notice = dict[str, Any]
 
 def notices(
     block: Mapping[str, Any] | None, limits: Sequence[Mapping[str, Any]], machines: Sequence[Mapping[str, Any]],
-    stubs: Sequence[Mapping[str, str]], now: int,
+    refused: Mapping[str, int], now: int,
 ) -> list[Notice]:  # fmt: skip
-    """Worst first; the id stays the same for the same matter, so that it can be dismissed or replaced."""
-    found = [*_steps(limits), *_heading(block), *_pace(limits), *_machines(machines, now), *_refused(stubs)]
+    """Worst first; *refused* counts the records of each source that were not taken in. The id stays the same for the same matter, so that it can be dismissed or replaced."""
+    found = [*_steps(limits), *_heading(block), *_pace(limits), *_machines(machines, now), *_refused(refused)]
     rank = {"bad": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda notice: (rank[notice["level"]], notice["id"]))
 
@@ -70,17 +70,14 @@ def _machines(machines: Iterable[Mapping[str, Any]], now: int) -> Iterable[Notic
                 yield _notice(f"reader/{machine['source']}/{name}", "warn", text, machine["last_seen"])
 
 
-def _refused(stubs: Sequence[Mapping[str, str]]) -> Iterable[Notice]:
-    by_source: dict[str, int] = {}
-    for stub in stubs:
-        by_source[stub["source"]] = by_source.get(stub["source"], 0) + 1
-    for source, count in sorted(by_source.items()):
+def _refused(refused: Mapping[str, int]) -> Iterable[Notice]:
+    for source, count in sorted(refused.items()):
         yield _notice(f"stubs/{source}", "info", f"{count} record{'s' if count > 1 else ''} of {source} could not be taken in.", None)
 
 
 def _span(ms: int) -> str:
-    """ "49m", "3h 20m", "46 hours" as people say it."""
-    minutes = max(ms // 60_000, 0)
+    """ "49m", "3h 20m", "46 hours" as people say it; to the nearest minute and half a minute up, as the page does."""
+    minutes = max((ms + 30_000) // 60_000, 0)
     if minutes < 60:
         return f"{minutes}m"
     hours, rest = divmod(minutes, 60)

@@ -61,7 +61,7 @@ def _summary(view: View, tz: str, now: int) -> dict[str, Any]:
         "days": [days.public(date, called) for date, _ in days.between(shift(today, 1 - CALENDAR), today)],
         "hours": days.hours(shift(today, 1 - MONTH), today),
         "totals": totals(view, days, today),
-        "alerts": notices(block, limits, shown, stubs, minute),
+        "alerts": notices(block, limits, shown, {name: len(source.stubs) for name, source in view.sources.items() if source.stubs}, minute),
         "sessions_total": view.tally.sessions,
         "active": len(view.active(now)),
         "projects": sorted(view.tally.projects),

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.notices import notices
 from ledger.pace import length_of, project, runs_out, spread
+from ledger.times import iso
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 
@@ -34,6 +36,25 @@ def test_a_block_that_runs_out_before_its_reset_is_told_with_the_time():
     house.laptop().pushes(a_session("a", *rows), limit(72, ms("2026-11-22T13:00Z")))
     [(level, text)] = alerts(house)
     assert level == "warn" and text.startswith("Heading to reach the limit") and text.endswith("before the block resets.")
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [(29 * MINUTE + 29_999, "29m"), (29 * MINUTE + 30_000, "30m"), (59 * MINUTE + 30_000, "1h 00m"), (200 * MINUTE - 30_000, "3h 20m"), (10 * HOUR - 1, "10 hours"), (1, "0m")],
+)
+def test_a_span_is_rounded_as_the_page_rounds_it(before, said):
+    end = ms("2026-11-22T13:00Z")
+    block = {"id": "b", "unit": "percent", "percent": 80, "end": iso(end), "projection": {"hit_at": iso(end - before)}}
+    [notice] = notices(block, [], [], {}, NOW)
+    assert notice["text"] == f"Heading to reach the limit {said} before the block resets."
+
+
+def test_all_refused_records_are_counted_though_only_a_hundred_are_listed():
+    house = House()
+    house.laptop().pushes(*[("session", f"bad{n}", "{") for n in range(493)])
+    summary = house.get("/v1/feed")["summary"]
+    assert [alert["text"] for alert in summary["alerts"]] == ["493 records of mbp-16 could not be taken in."]
+    assert len(summary["stubs"]) == 100
 
 
 def test_a_week_ahead_of_its_pace_is_told_and_one_with_points_in_hand_is_not():
