@@ -20,15 +20,24 @@ LARGEST = 1 << 20
 CHAIN_S = 5
 Told = dict[str, object]
 FOLDER = "statusline"
+OPTIONS = ("--home", "--chain")
+USAGE = "python -m local_agent statusline [install|remove] [--home DIR] [--chain COMMAND], with the tool's JSON on stdin where nothing is installed or removed"
 WINDOWS = (("five_hour", "5h"), ("seven_day", "7d"))
 
 
 def main(words: list[str], home: str | None = None) -> int:
-    """`statusline [--home DIR] [--chain COMMAND]` is quick and always 0; `statusline install` and `remove` are not."""
+    """`statusline [--home DIR] [--chain COMMAND]` is quick and always 0; `statusline install` and `remove` are not, and other words are wrong use."""
     if words and words[0] in ("install", "remove"):
         from local_agent import statusline_setup
 
         return statusline_setup.main(words, home)
+    unknown = _unknown(words)
+    if unknown in ("-h", "--help"):
+        sys.stdout.write(f"{USAGE}\n")
+        return 0
+    if unknown is not None:
+        sys.stderr.write(f"statusline: {_printable(unknown)} is not known: {USAGE}\n")
+        return 2
     try:
         said = sys.stdin.buffer.read(LARGEST)
         line = run(said, _option(words, "--home") or home or _usual_home(), time.time_ns() // 1_000_000, _option(words, "--chain"))
@@ -139,7 +148,23 @@ def _of(told: Told, *path: str) -> object:
 def _text(told: Told, *path: str) -> str:
     """A name without anything that a terminal would obey."""
     found = _of(told, *path)
-    return "".join(each for each in found if each.isprintable())[:40] if isinstance(found, str) else ""
+    return _printable(found) if isinstance(found, str) else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[:40]
+
+
+def _unknown(words: list[str]) -> str | None:
+    """The first word that is no option of ours, nor the value of one."""
+    rest = iter(words)
+    for word in rest:
+        if word in OPTIONS:
+            if next(rest, None) is None:
+                return word
+        elif not word.startswith(tuple(f"{name}=" for name in OPTIONS)):
+            return word
+    return None
 
 
 def _option(words: list[str], name: str) -> str | None:

@@ -86,6 +86,20 @@ def test_numbers_as_text_more_than_a_hundred_and_milliseconds_are_believed(archi
     assert limit(archive)["resets_at"] == SOON * 1000
 
 
+@pytest.mark.parametrize("words", [["bogus"], ["--hoem", "x"], ["--home"], ["--home", "x", "instal"], ["--chain=x", "bogus"], [""], ["instal\x1b[2J\n"]])
+def test_a_word_that_is_not_known_is_wrong_use_and_waits_for_no_input(words):
+    done = subprocess.run([sys.executable, "-I", "-S", str(SCRIPT), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "install|remove" in done.stderr and "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--home", "H"], ["--home=H"], ["--home", "H", "--chain", "echo mine"], ["--chain=echo mine", "--home=H"]])
+def test_the_tools_own_call_is_never_refused(tmp_path, words):
+    words = [word.replace("H", str(tmp_path)) for word in words]
+    done = subprocess.run([sys.executable, "-I", "-S", str(SCRIPT), *words], input=said(), capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout
+
+
 @pytest.mark.parametrize("garbage", [b"", b"not json", b"[]", b"3", b'{"rate_limits": 7, "model": [], "cost": null}', b"[" * 99_999, b'{"rate_limits":{"five_hour":null}}'])
 def test_whatever_arrives_there_is_a_line_and_no_error(tmp_path, garbage):
     assert statusline.run(garbage, str(tmp_path), NOW).endswith(b"\n")
