@@ -39,7 +39,7 @@ export const Bars = memo(({ rows, unit, pick, onPick }) => {
 export const Heat = memo(({ days, pick, onPick }) => {
   const [ref, w] = useWidth(340);
   const left = 28, head = 16, gap = 3, n = days.length, first = (new Date(utc(days[0].date)).getUTCDay() + 6) % 7;
-  const weeks = Math.ceil((first + n) / 7), fit = Math.max(8, Math.floor((w - left + gap) / (10 + gap))), bands = Math.ceil(weeks / fit), per = Math.ceil(weeks / bands);
+  const weeks = Math.ceil((first + n) / 7), fit = Math.max(8, Math.floor((w - left + gap) / (9 + gap))), bands = Math.ceil(weeks / fit), per = Math.ceil(weeks / bands);
   const cell = Math.min(15, (w - left + gap) / per - gap), step = cell + gap, tall = head + step * 7 + 6;
   const levels = useMemo(() => {
     const all = days.map((d) => d.cost || (d.tokens ? 1e-6 : 0)), some = all.filter((v) => v > 0).sort((a, b) => a - b);

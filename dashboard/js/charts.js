@@ -65,7 +65,7 @@ export const Hours = memo(({ v, h = 40 }) => {
 export const Spark = memo(({ v, w = 120, h = 26, label }) => {
   const max = Math.max(1, ...v), slot = w / Math.max(1, v.length), bw = Math.max(1, slot - 1);
   const d = v.map((n, i) => { const bh = Math.max(1, (n / max) * h); return `M${f(i * slot)} ${h}v${f(-bh)}h${f(bw)}v${f(bh)}z`; }).join("");
-  return html`<svg class="spark" width=${w} height=${h} viewBox=${`0 0 ${w} ${h}`} role="img" aria-label=${label}><path d=${d} /></svg>`;
+  return html`<svg class="spark" width=${w} height=${h} viewBox=${`0 0 ${w} ${h}`} preserveAspectRatio="none" role="img" aria-label=${label}><path d=${d} /></svg>`;
 });
 
 /** What is used, a tick where an even pace would be, and nothing else. */

@@ -28,7 +28,7 @@ export function connect(o) {
   const timer = /** @type {Record<string, any>} */ ({});
   const set = (name, fn, wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
   /** One live channel: to the agent, or to the relay. @param {Role} to */
-  const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false });
+  const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false, failed: -Infinity });
   const A = channel("agent"), R = channel("relay");
 
   /** @param {string} next @param {string} [reason] */
@@ -66,7 +66,7 @@ export function connect(o) {
     c.dialling = true;
     const sock = await o.socket(home, c.to);
     c.dialling = false;
-    if (!sock) return;
+    if (!sock) { c.failed = clock(); return; }
     if (stopped || c.ws || (c === R && A.live)) return sock.close();
     c.ws = sock; c.home = home;
     const dead = later(() => { if (c.ws === sock && !c.live) drop(c); }, c === A ? T.giveUp : T.request);
@@ -118,6 +118,7 @@ export function connect(o) {
   /** @param {ReturnType<typeof channel>} c */
   function drop(c) {
     const sock = c.ws, was = c.live;
+    if (sock && !was) c.failed = clock();
     c.ws = null; c.live = false; cancel(timer[c.to]);
     if (sock) { sock.onclose = sock.onerror = sock.onmessage = null; try { sock.close(); } catch { /* it is closed */ } }
     if (stopped) return;
@@ -160,7 +161,7 @@ export function connect(o) {
     if (stopped || A.live || home !== relay) return;
     have ||= a.kind === "feed";
     if (a.kind === "same") o.alive(a.at);
-    if (a.kind === "feed" || a.kind === "same") { relayIs(); dial(R, relay); }
+    if (a.kind === "feed" || a.kind === "same") { relayIs(); if (clock() - R.failed > T.patience) dial(R, relay); }
     else settle(a.kind === "refused" ? (home.key ? "refused" : "locked") : "");
     set("poll", ask, Math.max(visible() ? T.poll : T.pollHidden, a.kind === "refused" ? T.pollHidden : 0, a.kind === "down" ? a.wait ?? 0 : 0));
   }

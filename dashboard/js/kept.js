@@ -1,5 +1,5 @@
-// What this browser keeps: relays it was paired with, the last known state, preferences. Never a number without its
-// time. Where nothing may be kept (private mode) the page works and keeps nothing.
+// What this browser keeps: the relays it was paired with, the last known state, preferences. Where nothing may be
+// kept (private mode) the page works all the same.
 // A key opens one person's or one team's ledger; a browser may hold several.
 
 /** @typedef {{relay: string, key: string, name: string}} Pair */

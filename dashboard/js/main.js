@@ -61,7 +61,7 @@ const on = {
   get canAskLocal() { return local.value === "prompt"; },
 };
 
-// What lies below the fold comes one frame later, in modules of its own; each is empty until it is here.
+// What lies below the fold comes one frame later, in modules of its own.
 const later = signal(/** @type {any} */ (null));
 const empty = signal(/** @type {any} */ (null));
 async function below() {

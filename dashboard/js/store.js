@@ -44,7 +44,6 @@ export const colours = computed(() => {
   return modelColours([...[...cost].sort((a, b) => b[1] - a[1]).map(([m]) => m), ...new Set(rest)]);
 });
 export const colour = (model) => "c-" + (colours.value.get(model) ?? "other");
-/** Today by the person's own calendar. */
 export const today = computed(() => dateOf(minute.value));
 /** The last n calendar days up to today; days without use are there, and empty. */
 export function calendar(known, n, end) {
@@ -70,14 +69,12 @@ export function apply(feed, from, fresh) {
   else if (!queued) { queued = true; frame(draw); }
   return true;
 }
-/** Show what was kept. */
 export function restore(old) {
   if (base) return;
   state = { ...nothing(), ...old, cursor: "" };
   asOf.value = old.at;
   draw();
 }
-/** Forget what is shown. */
 export function clear() { state = nothing(); base = ""; drawnDays = 0; batch(() => { draw(); has.value = false; asOf.value = 0; }); }
 
 /** A burst of messages costs one drawing; month and calendar change too little to be drawn more than every 5 s. */
@@ -91,7 +88,6 @@ export function draw() {
     now.value = t;
   });
 }
-/** The clock of the page. */
 export function second() {
   batch(() => {
     now.value = Date.now();

@@ -141,6 +141,13 @@ test("a relay without a live channel is polled", async () => {
   assert.equal(w.state, "relay-live");
   assert.ok(w.asked.length >= 4 && w.asked.length <= 7, `${w.asked.length} requests`);
 });
+test("a channel that cannot be opened is tried seldom, and the relay is polled meanwhile", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY, liveOpens: false });
+  await w.clock.pass(120_000);
+  assert.equal(w.state, "relay-live");
+  assert.ok(w.sockets.length <= 2, `${w.sockets.length} sockets`);
+  assert.ok(w.asked.length > 15);
+});
 test("a relay with a live channel is not polled beside it", async () => {
   const w = world({ hint: "relay", role: "relay", relay: KEY });
   await w.clock.pass(100);

@@ -25,7 +25,7 @@ export class Clock {
 export const settle = async () => { for (let i = 0; i < 30; i++) await null; };
 
 /** The page's connection in such a world. */
-export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true, early = null } = {}) {
+export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true, liveOpens = true, early = null } = {}) {
   const clock = new Clock();
   const w = { clock, agentUp, relayUp, reporting, accepts, stored, visible: true, frozen: false, sockets: [], states: [], applied: [], asked: [], subscribed: [], roles: [], pings: 0, base: "", version: 1, liveRelay, applyFails: 0, agentAllowed: false };
   const base = (home) => home.base;
@@ -44,7 +44,8 @@ export function world({ hint = "agent", role = "agent", agentUp = true, relay = 
       if (to === "relay" && (!w.relayUp || !w.liveRelay)) return null;
       const s = { to, readyState: 0, sent: [], closed: false, send(t) { this.sent.push(t); w.subscribed.push(t); w.answer(this, t); }, close() { this.closed = true; } };
       w.sockets.push(s);
-      if (to === "relay" || (w.agentUp && !w.frozen)) Promise.resolve().then(() => { s.readyState = 1; s.onopen?.(); });
+      if (to === "relay" && !liveOpens) clock.later(() => s.onclose?.(), 50);
+      else if (to === "relay" || (w.agentUp && !w.frozen)) Promise.resolve().then(() => { s.readyState = 1; s.onopen?.(); });
       else if (!w.frozen) Promise.resolve().then(() => s.onclose?.());
       return s;
     },
