@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from ledger.errors import Misuse
+from ledger.errors import LedgerError, Misuse
 from ledger.export import COLUMNS, export
 from ledger.prices import PriceBook
 from ledger.record import Ref
@@ -21,7 +21,7 @@ def write(settings: Settings, format: str, kind: str, out: BinaryIO) -> None:
     if kind not in COLUMNS:
         raise Misuse(f"--kind is one of {', '.join(COLUMNS)}, not {kind!r}")
     if not settings.archive.exists():
-        raise Misuse(f"nothing was read into {settings.home} yet: python -m local_agent once")
+        raise LedgerError(f"nothing was read into {settings.home} yet: python -m local_agent once")
     store = SqliteStore(settings.archive, synchronous="NORMAL")
     try:
         for chunk in export(Views(store, PriceBook.load(), now_ms).view(LOCAL), kind, format).chunks:
@@ -38,7 +38,7 @@ def forget(settings: Settings, id: str) -> str:
             archive = Archive(settings.archive, source=identity.source, clock=now_ms, privacy=settings.privacy)
             try:
                 if archive.get(Ref("session", id)) is None:
-                    raise Misuse(f"there is no session {id!r} (its key is shown by  local_agent export --format jsonl)")
+                    raise LedgerError(f"there is no session {id!r} (its key is shown by  local_agent export --format jsonl)")
                 archive.forget(Ref("session", id))
             finally:
                 archive.close()

@@ -228,7 +228,7 @@ def _restore(options: argparse.Namespace) -> int:
     try:
         held = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     except OSError as error:
-        raise Misuse(f"cannot read {options.file}: {error.strerror}") from None
+        raise LedgerError(f"cannot read {options.file}: {error.strerror}") from None
     store = open_store(_settings(options).store)
     try:
         counts = restore(store, io.BytesIO(held), now=_now())

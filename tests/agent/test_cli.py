@@ -99,7 +99,7 @@ def test_export_writes_what_the_archive_holds(run: Run, tracker: Path, format: s
 
 def test_export_of_nothing_says_how_to_read_first(run: Run) -> None:
     code, _, err = run("export")
-    assert code == 2 and one_line(err) and "local_agent once" in err
+    assert code == 1 and one_line(err) and "local_agent once" in err
 
 
 def test_export_of_an_unknown_kind_names_the_known_ones(run: Run, tracker: Path) -> None:
@@ -115,7 +115,13 @@ def test_a_forgotten_session_stays_forgotten(run: Run, tracker: Path) -> None:
     assert run("forget", name)[0] == 0
     run("once", "--tracker", str(tracker))
     assert json.loads(run("status", "--json")[1])["sessions"]["total"] == 0
-    assert run("forget", name)[0] == 2
+    assert run("forget", name)[0] == 1
+
+
+def test_forgetting_what_is_not_there_did_not_work(run: Run, tracker: Path) -> None:
+    run("once", "--tracker", str(tracker))
+    code, out, err = run("forget", "nosuch")
+    assert (code, out) == (1, "") and one_line(err) and "nosuch" in err
 
 
 def keys_of(run: Run) -> list[str]:

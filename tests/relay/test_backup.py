@@ -104,6 +104,6 @@ def test_the_commands_say_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch:
     store = ["--store", f"sqlite:///{tmp_path / 'relay.db'}"]
     (tmp_path / "junk").write_bytes(b"junk")
     assert main(["restore", *store, str(tmp_path / "junk")]) == 2
-    assert main(["restore", *store, str(tmp_path / "missing")]) == 2
+    assert main(["restore", *store, str(tmp_path / "missing")]) == 1
     assert main(["backup", *store, str(tmp_path / "no" / "folder" / "x")]) == 1
     assert capsys.readouterr().err.count("\n") == 3
