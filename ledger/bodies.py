@@ -94,6 +94,7 @@ class Machine(Struct, omit_defaults=True, kw_only=True):
     version: str | None = None
     tz: str | None = None
     readers: dict[str, Any] = {}
+    note: str | None = None
     sample: bool = False
 
 

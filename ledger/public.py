@@ -249,9 +249,8 @@ def machine(view: View, source: str, now: int, active: int, today: float) -> dic
     known, body = view.sources[source], view.machine(source) or bodies.Machine()
     online = view.is_fresh(source, now)
     unread = sorted(name for name, reader in body.readers.items() if isinstance(reader, dict) and reader.get("state") == "unreadable")
-    note = f"{', '.join(unread)}: cannot be read" if unread else None
-    if known.stubs:
-        note = "; ".join(filter(None, (note, f"{len(known.stubs)} records refused")))
+    said = (f"{', '.join(unread)}: cannot be read" if unread else "", body.note, f"{len(known.stubs)} records refused" if known.stubs else "")
+    note = "; ".join(filter(None, said)) or None
     state = "silent" if not online else "attention" if note else "ok"
     return {
         "source": source, "name": body.name or source, "os": body.os, "version": body.version, "tz": body.tz, "online": online,

@@ -17,13 +17,16 @@ from ledger.errors import Busy, Conflict, Problem
 from ledger.record import Record, Ref
 from ledger.store import Head, Row, Store, Tombstone
 from relay import posted
-from relay.posted import Post
+from relay.posted import Post, Taken
 
 BEAT_S = 120
 """These clients post every half minute at best; a source is fresh for two and a half of its beats."""
 _AT_ONCE = 90
 _TRIES = 6
 _MEMBERS = Ref("post", "parts")
+_LISTS = ("active_sessions", "recent_sessions", "five_hour_blocks")
+_KEYS_A_ROW = 400
+"""Every store takes a row of so many keys; longer lists go on in rows of their own."""
 
 
 class Posts:
@@ -36,9 +39,7 @@ class Posts:
         """Keep *post*; the predecessor's answer. Raises Busy, Full, or Problem when there are too many sources."""
         for _ in range(_TRIES):
             try:
-                if self._keep(tenant, post):
-                    self._on_change(tenant)
-                return {"status": "received", "source": post.source, "timestamp": post.timestamp, "cached_items": post.counts()}
+                return {"status": "received", "source": post.source, "timestamp": post.timestamp, "cached_items": self._keep(tenant, post)}
             except Conflict:
                 continue  # somebody posted for the same source meanwhile
         raise Busy("this source is posted to from several places at once")
@@ -47,39 +48,38 @@ class Posts:
         """When anybody posted last, in milliseconds."""
         return max((head.last_seen for head in self._store.heads(tenant) if head.source.startswith("~")), default=None)
 
-    def _keep(self, tenant: str, post: Post) -> bool:
+    def _keep(self, tenant: str, post: Post) -> dict[str, int]:
+        """How many items of each list are kept now."""
         source, now = posted.source_id(post.source), self._clock()
         head = self._store.head(tenant, source)
         if head is None and sum(one.source.startswith("~") for one in self._store.heads(tenant)) >= self._most:
             raise Problem(507, "quota", f"at most {self._most} sources may post here: use the name of one that did before")
-        members = self._members(tenant, source)
-        wanted, gone = self._wanted(tenant, source, post, members, now)
-        return self._write(tenant, source, head, wanted, gone, now)
+        taken = self._taken(tenant, source, post, now)
+        wanted, gone = _wanted(source, post, self._members(tenant, source), taken)
+        if self._write(tenant, source, head, wanted, gone, now):
+            self._on_change(tenant)
+        return {name: taken[name].kept for name in _LISTS}
 
-    def _members(self, tenant: str, source: str) -> dict[str, list[str]]:
+    def _members(self, tenant: str, source: str) -> dict[str, Any]:
+        """What the parts named until now, put together from its rows."""
         row = self._store.get(tenant, source, _MEMBERS)
-        return msgspec.json.decode(row.body) if row else {}
+        members: dict[str, Any] = msgspec.json.decode(row.body) if row else {}
+        for number in range(1, members.get("more", 0) + 1):
+            more = self._store.get(tenant, source, _more(number))
+            for name, keys in (msgspec.json.decode(more.body) if more else {}).items():
+                members[name] = [*members.get(name, ()), *keys]
+        return members
 
-    def _wanted(self, tenant: str, source: str, post: Post, before: Mapping[str, Sequence[str]], now: int) -> tuple[list[Record], set[Ref]]:
-        """The records that the post names, and those that none of the four parts names any more."""
-
+    def _taken(self, tenant: str, source: str, post: Post, now: int) -> dict[str, Taken]:
         def began(key: str) -> int | None:
             row = self._store.get(tenant, source, Ref("session", key))
             return msgspec.json.decode(row.body).get("start_time") if row else None
 
-        recent = posted.sessions(post.parts.get("recent_sessions", ()), source, active=False, now=now, began=began)
-        active = posted.sessions(post.parts.get("active_sessions", ()), source, active=True, now=now, began=began)
-        blocks = posted.blocks(post.parts.get("five_hour_blocks", ()), source)
-        after = dict(before)
-        for part, found in (("recent_sessions", recent), ("active_sessions", active), ("five_hour_blocks", blocks)):
-            if part in post.parts:
-                after[part] = sorted(found)
-        gone = _refs(before) - _refs(after)
-        machine = {"name": post.source, "version": "posted", "readers": {}}
-        extra = [_json("machine", source, machine), _json(_MEMBERS.kind, _MEMBERS.id, after)]
-        if "analytics" in post.parts and (kept := posted.analytics(post.parts["analytics"])):
-            extra.append(kept)
-        return [*(recent | active).values(), *blocks.values(), *extra], gone
+        sessions = {
+            name: posted.sessions(post.parts.get(name, ()), source, active=name == "active_sessions", now=now, began=began)
+            for name in ("active_sessions", "recent_sessions")
+        }
+        return {**sessions, "five_hour_blocks": posted.blocks(post.parts.get("five_hour_blocks", ()), source)}
 
     def _write(self, tenant: str, source: str, head: Head | None, wanted: Sequence[Record], gone: set[Ref], now: int) -> bool:
         """Apply what differs, in batches that every store takes at once. Raises Conflict."""
@@ -103,6 +103,45 @@ class Posts:
             self._store.apply(tenant, before, at, puts, dropped)
             before = at
         return bool(changes)
+
+
+def _wanted(source: str, post: Post, before: Mapping[str, Any], taken: Mapping[str, Taken]) -> tuple[list[Record], set[Ref]]:
+    """The records that the post names, and those that none of the four parts names any more."""
+    lists = {name: before.get(name, ()) for name in _LISTS} | {name: sorted(taken[name].records) for name in _LISTS if name in post.parts}
+    refused = before.get("refused", {}) | {name: taken[name].refused for name in _LISTS if name in post.parts}
+    extra = []
+    if "analytics" in post.parts:
+        kept = posted.analytics(post.parts["analytics"])
+        refused["analytics"] = {} if kept else {"too large": 1}
+        extra = [kept] if kept else []
+    members = _pages(lists, refused)
+    gone = _refs(before) - _refs(lists) | {_more(number) for number in range(len(members), before.get("more", 0) + 1)}
+    records = taken["recent_sessions"].records | taken["active_sessions"].records
+    return [*records.values(), *taken["five_hour_blocks"].records.values(), _machine(source, post, refused), *extra, *members], gone
+
+
+def _machine(source: str, post: Post, refused: Mapping[str, Mapping[str, int]]) -> Record:
+    """The source as a machine: its one reader is the post, and what of it could not be kept is said."""
+    skipped = {f"{name}: {why}": count for name, reasons in sorted(refused.items()) for why, count in sorted(reasons.items())}
+    told = {"note": "not kept: " + ", ".join(f"{count} of {what}" for what, count in skipped.items())} if skipped else {}
+    return _json("machine", source, {"name": post.source, "version": "posted", "readers": {"post": {"state": "ok", "skipped": skipped}} if skipped else {}, **told})
+
+
+def _pages(lists: Mapping[str, Sequence[str]], refused: Mapping[str, Any]) -> list[Record]:
+    """What the parts name, in as many records as it takes; the first one says how many more there are."""
+    named = [(name, key) for name, keys in lists.items() for key in keys]
+    pages: list[dict[str, Any]] = [{}]
+    for begin in range(0, len(named), _KEYS_A_ROW):
+        page: dict[str, list[str]] = {}
+        for name, key in named[begin : begin + _KEYS_A_ROW]:
+            page.setdefault(name, []).append(key)
+        pages[begin // _KEYS_A_ROW :] = [page]
+    pages[0] |= {"refused": refused, "more": len(pages) - 1}
+    return [_json("post", _MEMBERS.id if number == 0 else _more(number).id, page) for number, page in enumerate(pages)]
+
+
+def _more(number: int) -> Ref:
+    return Ref(_MEMBERS.kind, f"{_MEMBERS.id}/{number}")
 
 
 def _refs(members: Mapping[str, Sequence[str]]) -> set[Ref]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -19,7 +19,6 @@ from ledger.errors import Problem
 from ledger.record import Record
 from ledger.strict import NotStrict, strict_json
 
-MOST_ITEMS = 500
 QUARTER_MS = 15 * 60_000
 ALIVE_MS = 24 * 3600_000
 PARTS = ("active_sessions", "recent_sessions", "analytics", "five_hour_blocks")
@@ -75,8 +74,21 @@ class Post:
     at: int
     parts: Mapping[str, Any]
 
-    def counts(self) -> dict[str, int]:
-        return {name: len(self.parts.get(name, ())) for name in ("active_sessions", "recent_sessions", "five_hour_blocks")}
+
+@dataclass(slots=True)
+class Taken:
+    """What came of one part: its records by key, how many items were kept in them, and how many were refused for what."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    kept: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, record: Record) -> None:
+        self.records[record.id] = record
+        self.kept += 1
+
+    def refuse(self, why: str) -> None:
+        self.refused[why] = self.refused.get(why, 0) + 1
 
 
 def read(body: bytes) -> Post:
@@ -114,26 +126,36 @@ def key_of(source: str, id: str) -> str:
     return f"{source}:{id}" if len(id) <= 64 else f"{source}:{sha256(id.encode()).hexdigest()}"
 
 
-def sessions(items: Sequence[Any], source: str, *, active: bool, now: int, began: Callable[[str], int | None]) -> dict[str, Record]:
-    """Records of the posted sessions, by key. *began* says since when a session without times is known. What has no id is no session."""
-    found: dict[str, Record] = {}
-    for item in items[:MOST_ITEMS]:
-        id = untidy.text(item.get("id"), 256) if isinstance(item, dict) else ""
+def sessions(items: Sequence[Any], source: str, *, active: bool, now: int, began: Callable[[str], int | None]) -> Taken:
+    """Records of the posted sessions. *began* says since when a session without times is known. What has no id is no session."""
+    taken = Taken()
+    for item in items:
+        id = _id(item, 256, taken)
         if id:
             key = key_of(source, id)
-            found[key] = _record("session", key, _session(item, id, active, now, partial(began, key)))
-    return found
+            taken.keep(_record("session", key, _session(item, id, active, now, partial(began, key))))
+    return taken
 
 
-def blocks(items: Sequence[Any], source: str) -> dict[str, Record]:
-    found: dict[str, Record] = {}
-    for item in items[:MOST_ITEMS]:
-        id = untidy.text(item.get("id"), 128) if isinstance(item, dict) else ""
+def blocks(items: Sequence[Any], source: str) -> Taken:
+    """Records of the posted blocks. A block is nothing without its start."""
+    taken = Taken()
+    for item in items:
+        id = _id(item, 128, taken)
         start = untidy.moment(item.get("start_time")) if id else None
-        if id and start is not None:
-            key = key_of(source, id)
-            found[key] = _record("block", key, _block(item, id, start))
-    return found
+        if id and start is None:
+            taken.refuse("no readable start")
+        elif id and start is not None:
+            taken.keep(_record("block", key_of(source, id), _block(item, id, start)))
+    return taken
+
+
+def _id(item: Any, longest: int, taken: Taken) -> str:
+    """The item's id; empty where it has none, and *taken* knows why."""
+    id = untidy.text(item.get("id"), longest) if isinstance(item, dict) else ""
+    if not id:
+        taken.refuse("no id" if isinstance(item, dict) else "not an object")
+    return id
 
 
 def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Callable[[], int | None]) -> dict[str, Any]:

@@ -61,6 +61,31 @@ def test_a_posted_session_keeps_every_column_and_gains_fields(house):
     assert shown["metadata"] == {"description": "fix the tests"} and shown["machine"] == "laptop" and shown["provenance"] == "declared"
 
 
+def test_everything_that_fits_a_post_is_kept(house):
+    many = [{**DONE, "id": f"s{n}"} for n in range(1500)]
+    assert json.loads(house.post(recent_sessions=many).data)["cached_items"] == {"active_sessions": 0, "recent_sessions": 1500, "five_hour_blocks": 0}
+    assert house.get("/sessions?limit=1", SHARED)["total"] == 1500
+    house.post(recent_sessions=many[:3], active_sessions=[WORKING])
+    assert house.get("/sessions?limit=1", SHARED)["total"] == 4
+
+
+def test_what_cannot_be_kept_is_not_counted_but_named(house):
+    sessions = [WORKING, 7, {"session_type": "codex"}, None]
+    blocks = [BLOCK, {**BLOCK, "id": "b2", "start_time": "noon"}]
+    answer = house.post(active_sessions=sessions, five_hour_blocks=blocks, analytics="x" * 40_000)
+    assert json.loads(answer.data)["cached_items"] == {"active_sessions": 1, "recent_sessions": 0, "five_hour_blocks": 1}
+    machine = house.get("/machines", SHARED)[0]
+    assert machine["state"] == "attention"
+    assert machine["note"] == (
+        "not kept: 1 of active_sessions: no id, 2 of active_sessions: not an object, 1 of analytics: too large, 1 of five_hour_blocks: no readable start"
+    )
+    assert machine["readers"]["post"]["skipped"]["active_sessions: not an object"] == 2
+    house.post(recent_sessions=[DONE])
+    assert house.get("/machines", SHARED)[0]["note"] == machine["note"], "the parts that were not posted again are as they were"
+    house.post(active_sessions=[WORKING], five_hour_blocks=[BLOCK], analytics={})
+    assert house.get("/machines", SHARED)[0]["note"] is None
+
+
 def test_a_session_may_be_as_sparse_as_two_words(house):
     assert house.post(active_sessions=[{"id": "test", "session_type": "test"}]).status_code == 200
     first = house.get("/sessions/active", SHARED)[0]
