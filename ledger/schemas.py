@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from ledger.errors import Problem
 from ledger.search import SORTS
@@ -39,6 +39,25 @@ class Asked(Schema):
     tz = fields.String(validate=[validate.Length(max=64), a_zone], metadata={"description": "The viewer's time zone, as in Europe/Berlin."})
 
 
+class AskedRange(Asked):
+    """A span of time, which cannot end before it begins."""
+
+    since = When(metadata={"description": "Active at or after this time."})
+    until = When(metadata={"description": "Begun before this time."})
+
+    @validates_schema
+    def in_order(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if "since" in data and "until" in data and data["since"] > data["until"]:
+            raise ValidationError("is later than until: nothing lies between", "since")
+
+
+class Kind(fields.String):
+    """A session type as the readers spell it, however the caller does."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(value, attr, data, **kwargs)).strip().lower().replace("-", "_")
+
+
 LIMIT = {"description": "How many at most."}
 
 
@@ -51,15 +70,13 @@ class AskedBlocks(Asked):
     gaps = fields.Boolean(load_default=False, metadata={"description": "Show the gaps between blocks too."})
 
 
-class AskedSessions(Asked):
+class AskedSessions(AskedRange):
     q = fields.String(load_default="", validate=validate.Length(max=200), metadata={"description": "Words in title, project and branch; all must be there."})
     project = fields.String(validate=validate.Length(max=512))
     model = fields.String(validate=validate.Length(max=512))
     machine = fields.String(validate=validate.Length(max=512))
-    session_type = fields.String(validate=validate.Length(max=512))
+    session_type = Kind(validate=validate.Length(max=512))
     active = fields.Boolean()
-    since = When(metadata={"description": "Active at or after this time."})
-    until = When(metadata={"description": "Begun before this time."})
     sort = fields.String(
         load_default="-last_activity",
         validate=validate.OneOf([sign + name for name in SORTS for sign in ("-", "")]),
@@ -76,11 +93,9 @@ class AskedFeed(Asked):
     sessions = fields.Integer(load_default=200, validate=validate.Range(0, 1000), metadata={"description": "How many of the newest sessions, if everything comes."})
 
 
-class AskedExport(Asked):
+class AskedExport(AskedRange):
     format = fields.String(load_default="csv", validate=validate.OneOf(["csv", "jsonl", "json"]))
     kind = fields.String(load_default="session", validate=validate.OneOf(["session", "usage", "block", "day"]))
-    since = When(metadata={"description": "Active at or after this time."})
-    until = When(metadata={"description": "Begun before this time."})
 
 
 def load(schema: Schema, query: Any) -> dict[str, Any]:

@@ -171,11 +171,13 @@ def test_an_unpriced_line_has_no_amount(house):
         ({"machine": "studio"}, ["abcd1234:session_1"]),
         ({"machine": "mbp"}, ["s1", "s2"]),
         ({"machine": "mbp-16"}, ["s1", "s2"]),
+        ({"session_type": "Claude-Code"}, ["s1", "s2"]),
         ({"session_type": "codex"}, ["abcd1234:session_1"]),
         ({"active": "true"}, ["s1"]),
         ({"active": "false"}, ["s2", "abcd1234:session_1"]),
         ({"since": "2026-11-22T00:00Z"}, ["s1", "s2"]),
         ({"since": "2026-11-22"}, ["s1", "s2"]),
+        ({"since": "2026-11-22", "until": "2026-11-22T00:00:00Z"}, []),
         ({"until": "2026-11-22T00:00:00Z"}, ["abcd1234:session_1"]),
         ({"since": "2026-11-20", "until": "2026-11-22T10:00:00+01:00"}, ["s2"]),
         ({"sort": "last_activity"}, ["abcd1234:session_1", "s2", "s1"]),
@@ -231,6 +233,7 @@ def test_pages_show_every_session_that_stays_as_it_is_exactly_once(ages, size, s
         ("/sessions/recent", {"limit": "-1"}, "limit"), ("/five-hour-blocks", {"limit": "1e3"}, "limit"), ("/export", {"format": "xml"}, "format"),
         ("/export", {"kind": "secrets"}, "kind"), ("/v1/feed", {"sessions": "-1"}, "sessions"), ("/machines", {"tz": "Mars/Olympus"}, "tz"),
         ("/analytics/current", {"tz": "../../etc/passwd"}, "tz"), ("/sessions", {"until": "9" * 400}, "until"), ("/sessions", {"since": "99999-01-01"}, "since"),
+        ("/sessions", {"since": "2026-11-22", "until": "2026-11-21"}, "since"), ("/export", {"since": "2026-11-22", "until": "2026-11-21"}, "since"),
     ],
 )  # fmt: skip
 def test_a_bad_parameter_is_named(house, path, query, parameter):
