@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,12 +24,20 @@ NOT_OURS = {"UTC", "HOME", "TERM", "TZ", "NO_COLOR", "NOTIFY_SOCKET", "CREDENTIA
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Every line of every console block, with the page it stands on; comments and continuations resolved."""
+    """Every command of every console block, with the page it stands on; comments, continuations, pipes and chains resolved."""
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                if words := shlex.split(line, comments=True):
+                for words in chained(line):
                     yield page.name, shlex.join(words)
+
+
+def chained(line: str) -> Iterator[list[str]]:
+    """The commands that a line strings together."""
+    words = shlex.split(line, comments=True)
+    for linked, part in itertools.groupby(words, key=lambda word: word in ("|", "&&", "||", ";")):
+        if not linked:
+            yield list(part)
 
 
 COMMANDS = list(dict.fromkeys(commands()))
