@@ -214,7 +214,7 @@ def status(asked: Asked) -> Json:
         },
         "sample": asked.home.sample or summary.is_sample(view),
     }
-    return {**found, **(asked.home.status() if asked.home.status else {})}
+    return {**found, **(asked.home.status(view.tenant) if asked.home.status else {})}
 
 
 def config(asked: Asked) -> Json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -23,6 +24,7 @@ from ledger.viewers import Admission, Frame, Message, Rest, Send, Viewer
 MERGE_S = 0.05
 """Changes within this window travel together; the first one travels at once."""
 LONGEST_QUEUE = 64
+LONGEST_SAID = 64 * 1024
 STUCK_S = 30.0
 SILENCE_MS = 60_000
 RECHECK_S = 15.0
@@ -64,7 +66,7 @@ class Live:
         self._pool: Executor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_id = 0
-        self.total = self.sent = self.errors = 0
+        self._tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     # What other threads may call.
 
@@ -88,8 +90,14 @@ class Live:
     def count(self) -> int:
         return sum(len(viewers) for viewers in self._viewers.values())
 
-    def statistics(self) -> dict[str, int]:
-        return {"total_connections": self.total, "current_connections": self.count, "messages_sent": self.sent, "errors": self.errors}
+    def statistics(self, tenant: str | None = None) -> dict[str, int]:
+        """Sums of this process, or of one tenant: nobody is told of anybody else's viewers."""
+        if tenant is None:
+            tallies, current = list(self._tallies.values()), self.count
+        else:
+            tallies, current = [self._tallies.get(tenant, Counter())], len(self._viewers.get(tenant, ()))
+        total, sent, errors = (sum(tally[what] for tally in tallies) for what in ("total", "sent", "errors"))
+        return {"total_connections": total, "current_connections": current, "messages_sent": sent, "errors": errors}
 
     def _on_loop(self, call: Callable[..., None], *words: Any) -> None:
         loop = self._loop
@@ -160,9 +168,9 @@ class Live:
         if self.count >= self._most:
             raise Problem(503, "store-unavailable", "too many viewers: try again in a minute", headers={"Retry-After": "60"})
         self._next_id += 1
-        self.total += 1
+        self._tallies[admission.tenant]["total"] += 1
         now = self._clock()
-        viewer = Viewer(f"client_{self._next_id}", admission, send, is_sse, abort, heard=now, asked_at=now)
+        viewer = Viewer(f"client_{self._next_id}", admission, send, is_sse, abort, heard=now, asked_at=now, hinted=self.version(admission.tenant))
         self._viewers.setdefault(viewer.tenant, set()).add(viewer)
         return viewer
 
@@ -189,6 +197,8 @@ class Live:
     async def hear(self, viewer: Viewer, raw: str | bytes) -> None:
         """Answer one message of a viewer. What is not JSON or of no known type is ignored; nothing closes the channel."""
         now = viewer.heard = self._clock()
+        if len(raw) > LONGEST_SAID:
+            return
         try:
             message = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -198,10 +208,10 @@ class Live:
         try:
             await self._answer(viewer, message, now)
         except LedgerError as error:
-            self.errors += 1
+            self._tallies[viewer.tenant]["errors"] += 1
             self.offer(viewer, Frame({"type": "error", "detail": str(error)}))
         except Exception as error:  # our fault, and no reason to close the channel
-            self.errors += 1
+            self._tallies[viewer.tenant]["errors"] += 1
             log.error("a message could not be answered", exc_info=error)
 
     async def _answer(self, viewer: Viewer, message: Message, now: int) -> None:
@@ -212,7 +222,7 @@ class Live:
                 self.offer(viewer, Frame({"type": "heartbeat_ack", "timestamp": iso(now)}))
             case "request_data":
                 if viewer.may_ask(now):
-                    await self.greet(viewer)
+                    await (self.greet(viewer) if self._first else self._show(viewer))
             case "subscribe":
                 if viewer.may_ask(now):
                     await self.subscribe(viewer, message.get("cursor"), message.get("tz"), message.get("sessions"))
@@ -236,6 +246,14 @@ class Live:
         if self.version(viewer.tenant) != version:
             self._schedule(viewer.tenant)
 
+    async def _show(self, viewer: Viewer) -> None:
+        """Everything once, for a viewer who asks without subscribing; one who did gets what it missed."""
+        if viewer.subscribed:
+            await self.subscribe(viewer, viewer.cursor, viewer.tz, viewer.sessions)
+            return
+        feed = await self._in_pool(lambda: self._feed(viewer.tenant, None, viewer.tz, viewer.sessions))
+        self.offer(viewer, Frame(feed_frame(feed, None)))
+
     # Telling.
 
     def _schedule(self, tenant: str) -> None:
@@ -254,6 +272,7 @@ class Live:
         assert self._loop is not None
         version = self.version(tenant)
         self._told[tenant] = self._loop.time()
+        await self._hint(tenant, version)
         try:
             for (cursor, tz, sessions), group in self._groups(tenant).items():
                 feed = await self._in_pool(partial(self._feed, tenant, cursor, tz, sessions))
@@ -265,16 +284,24 @@ class Live:
                     viewer.cursor = feed.get("cursor")
                 await self._offer_all(here, frame)
         except LedgerError as error:
-            self.errors += 1
+            self._tallies[tenant]["errors"] += 1
             log.warning("the feed could not be read, trying again: %s", error)
             self._due[tenant] = self._loop.call_later(_AGAIN_S, lambda: self._begin(self._tell(tenant)))
             return
         except Exception as error:
-            self.errors += 1
+            self._tallies[tenant]["errors"] += 1
             log.error("the feed failed", exc_info=error)
         del self._due[tenant]
         if self.version(tenant) != version:
             self._schedule(tenant)
+
+    async def _hint(self, tenant: str, version: int) -> None:
+        """Whoever never subscribed hears at least that there is something new to ask for."""
+        others = [viewer for viewer in self._viewers.get(tenant, ()) if not viewer.turn and viewer.hinted != version]
+        for viewer in others:
+            viewer.hinted = version
+        if self._first is None and others:
+            await self._offer_all(others, _CHANGED)
 
     def _groups(self, tenant: str) -> dict[tuple[str | None, str, int], list[tuple[Viewer, int]]]:
         groups: dict[tuple[str | None, str, int], list[tuple[Viewer, int]]] = {}
@@ -296,7 +323,7 @@ class Live:
         if viewer.busy:
             if len(viewer.waiting) >= LONGEST_QUEUE:
                 viewer.waiting.clear()
-                viewer.waiting.append(Frame({"type": "changed", "head": None}))
+                viewer.waiting.append(_CHANGED)
             elif not (len(viewer.waiting) == 1 and viewer.waiting[0].text["text"] == _NOTICE):
                 viewer.waiting.append(frame)
             return
@@ -311,7 +338,7 @@ class Live:
         try:
             until = begun.send(None)
         except StopIteration:
-            self.sent += 1
+            self._tallies[viewer.tenant]["sent"] += 1
             return None
         except Exception:  # the channel is closed under us: whatever the server raises means that
             viewer.gone.set()
@@ -323,7 +350,7 @@ class Live:
             while True:
                 if rest is not None:
                     await rest
-                    self.sent += 1
+                    self._tallies[viewer.tenant]["sent"] += 1
                     viewer.busy_since = asyncio.get_running_loop().time()
                 if not viewer.waiting or viewer.gone.is_set():
                     return
@@ -334,7 +361,7 @@ class Live:
             viewer.busy = None
 
     def _close(self, viewer: Viewer) -> None:
-        self.errors += 1
+        self._tallies[viewer.tenant]["errors"] += 1
         viewer.gone.set()
         viewer.abort()
 
@@ -348,7 +375,8 @@ class Live:
         return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
 
 
-_NOTICE = Frame({"type": "changed", "head": None}).text["text"]
+_CHANGED = Frame({"type": "changed", "head": None})
+_NOTICE = _CHANGED.text["text"]
 
 
 def _stays(admission: Admission) -> bool:

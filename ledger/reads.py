@@ -38,7 +38,7 @@ class Access:
 class Home:
     """Which home of the ledger this is, and what only it knows.
 
-    *status* and *config* give members that are laid over the answers of /status and /dashboard-config.
+    *status* (of a tenant) and *config* give members that are laid over the answers of /status and /dashboard-config.
     """
 
     role: str
@@ -46,7 +46,7 @@ class Home:
     url: str | None = None
     tz_default: str | None = None
     sample: bool = False
-    status: Callable[[], Mapping[str, Any]] | None = None
+    status: Callable[[str], Mapping[str, Any]] | None = None
     config: Callable[[], Mapping[str, Any]] | None = None
 
 

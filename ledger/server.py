@@ -17,7 +17,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from ledger.errors import LedgerError
 from ledger.shell import Shell
 
-BIGGEST_MESSAGE = 64 * 1024
+BIGGEST_MESSAGE = 1 << 20
+"""No viewer has so much to say; up to here it is heard out and ignored, beyond it the channel is closed."""
 BIGGEST_HEAD = 32 * 1024
 HEAD_S = 20.0
 """A caller has this long to finish its request line and headers."""

@@ -48,6 +48,7 @@ class Viewer:
     tz: str = ""
     sessions: int = 200
     turn: int = 0
+    hinted: int = 0
     waiting: deque[Frame] = field(default_factory=deque)
     busy: asyncio.Task[None] | None = None
     busy_since: float = 0.0

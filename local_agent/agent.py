@@ -68,7 +68,9 @@ class Agent:
         return Courier(delivery, clock=self.clock, on_outcome=lambda outcome: remember(mirror, outcome, self.clock()), on_wake=self.read_now)
 
     def _serving(self) -> Live:
-        views = Views(self.archive.store, PriceBook.load(), self.clock)
+        # The relay knows this machine by the source in the key: a question asked there is answered here, too.
+        also = {self._report.delivery.relay.source: self.archive.source} if self._report.delivery else None
+        views = Views(self.archive.store, PriceBook.load(), self.clock, also=also)
         home = Home("agent", VERSION, f"http://localhost:{self.port}", self.settings.tz, self.settings.sample, self._status, self._config)
         reads = Reads(views, home=home, clock=self.clock)
         guard = Guard(lambda: self.port, origins=self._origins)
@@ -111,7 +113,7 @@ class Agent:
     def _config(self) -> dict[str, object]:
         return {"localhost_port": self.port, "dashboard_url": f"http://localhost:{self.port}"}
 
-    def _status(self) -> dict[str, object]:
+    def _status(self, tenant: str = "") -> dict[str, object]:
         return {
             "connected_clients": self.live.count, "port": self.port, "websocket_endpoint": f"ws://localhost:{self.port}/ws",
             "features": {"real_time": True, "websocket": True, "session_tracking": True, "five_hour_blocks": True, "relay": self.courier is not None},

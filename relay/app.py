@@ -66,10 +66,10 @@ class Relay:
         self.duty = Duty(Watch(self._alerts, self.store, [self.webpush], clock=clock), self.webpush.tenants, clock=clock)
         self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
 
-    def _status(self) -> Mapping[str, Any]:
-        live = self.__dict__.get("live")
+    def _status(self, tenant: str) -> Mapping[str, Any]:
         port = urlsplit(self.settings.url).port or self.settings.port
-        return {"port": port} | ({"connected_clients": live.count, "statistics": live.statistics()} if live else {})
+        found = self.live.statistics(tenant) if "live" in self.__dict__ else None
+        return {"port": port} | ({"connected_clients": found["current_connections"], "statistics": found} if found else {})
 
     @cached_property
     def live(self) -> Live:

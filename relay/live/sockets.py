@@ -70,12 +70,20 @@ class Sockets:
                 self._post(id, encode({"type": "heartbeat_ack", "timestamp": now}))
             case "subscribe":
                 self._subscribe(id, message)
+            case "request_data":
+                tenant, _ = self._let_in(id)
+                self._post(id, feed_frame(self._feed(tenant, None, "", 200), None))
 
-    def _subscribe(self, id: str, asked: Mapping[str, Any]) -> None:
-        """From now on it gets the feed, first what it missed since its cursor. Odd values count as not given."""
+    def _let_in(self, id: str) -> tuple[str, str]:
+        """Tenant and key of a connection that may hear more. Raises Gone."""
         known = self._connections.of(id)
         if known is None or (known[1] and not self._still(known[1])):
             raise Gone("this connection was never let in, or its key was revoked")
+        return known
+
+    def _subscribe(self, id: str, asked: Mapping[str, Any]) -> None:
+        """From now on it gets the feed, first what it missed since its cursor. Odd values count as not given."""
+        known = self._let_in(id)
         cursor, tz, sessions = asked.get("cursor"), asked.get("tz"), asked.get("sessions")
         since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
         tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""

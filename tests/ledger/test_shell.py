@@ -179,6 +179,14 @@ def test_nonsense_never_closes_the_channel(house: House, nonsense: str | bytes) 
         assert kinds in (["pong"], ["feed", "pong"])
 
 
+def test_a_message_too_long_is_ignored_and_the_channel_stays(house: House) -> None:
+    with house.watch() as viewer:
+        viewer.send(json.dumps({"type": "ping", "padding": "x" * 1_000_000}))
+        viewer.send(json.dumps({"type": "heartbeat"}))
+        assert told(viewer)["type"] == "initial_data"
+        assert told(viewer)["type"] == "heartbeat_ack"
+
+
 def test_a_broadcast_reaches_who_never_subscribed(house: House) -> None:
     with house.watch() as viewer:
         told(viewer)

@@ -218,9 +218,12 @@ def test_news_of_one_tenant_reach_no_other(relay: Any) -> None:
     assert bob.hears_nothing_before()
 
 
-def test_a_page_that_did_not_subscribe_is_told_nothing(relay: Any) -> None:
+def test_a_page_that_asks_without_subscribing_is_shown_everything_once(relay: Any, news: News) -> None:
+    news.heads["alice"] = 2
     page = relay.open("alice")
-    relay.change("alice")
+    page.say(type="request_data")
+    feed = page.hear()
+    assert (feed["type"], feed["since"], len(feed["records"])) == ("feed", None, 2)
     assert page.hears_nothing_before()
 
 
@@ -279,7 +282,41 @@ def test_a_page_that_left_is_forgotten(relay: Any) -> None:
     assert page.heard.empty()
 
 
+# -- where the sockets are our own
+
+
+def test_a_page_that_did_not_subscribe_is_told_that_there_is_news(news: News, clock: Clock) -> None:
+    relay = OwnSockets(news, clock)
+    try:
+        page, stranger = relay.open("alice"), relay.open("bob")
+        relay.change("alice")
+        assert page.hear() == {"type": "changed", "head": None}
+        relay.loop.call_soon_threadsafe(relay.hub.refresh)
+        assert page.hears_nothing_before() and stranger.hears_nothing_before()
+    finally:
+        relay.end()
+
+
+def test_a_tenant_is_told_of_its_own_viewers_only(news: News, clock: Clock) -> None:
+    relay = OwnSockets(news, clock)
+    try:
+        relay.open("alice").say(type="ping")
+        for _ in range(3):
+            relay.open("bob")
+        assert relay.hub.statistics("alice") == {"total_connections": 1, "current_connections": 1, "messages_sent": 1, "errors": 0}
+        assert relay.hub.statistics("carol")["total_connections"] == 0
+        assert relay.hub.statistics()["current_connections"] == 4
+    finally:
+        relay.end()
+
+
 # -- where API Gateway holds the sockets
+
+
+def test_a_page_that_did_not_subscribe_costs_the_gateway_nothing(gateway: GatewaySockets) -> None:
+    page = gateway.open("alice")
+    gateway.change("alice")
+    assert page.hears_nothing_before()
 
 
 def test_a_ticket_opens_one_channel_once(gateway: GatewaySockets) -> None:
