@@ -89,7 +89,7 @@ def _slots(view: View, columns: Columns, query: Query) -> Sequence[int]:
 
 def _sources(view: View, machine: str) -> set[str]:
     """The sources that a machine's name means; sessions that name no machine are shown under their source's."""
-    return {source for source in view.sources if machine in (source, machine_name(view, source))}
+    return {source for source in view.sources if machine in (source, machine_name(view, source)) or view.also.get(machine) == source}
 
 
 def _fits(view: View, query: Query, held: Held) -> bool:

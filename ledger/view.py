@@ -37,8 +37,9 @@ ZONES = 6
 class View:
     """The visible records of one tenant. Made and advanced by Views alone."""
 
-    def __init__(self, tenant: str, store: Store, book: PriceBook, clock: Callable[[], int]) -> None:
+    def __init__(self, tenant: str, store: Store, book: PriceBook, clock: Callable[[], int], also: Mapping[str, str] | None = None) -> None:
         self.tenant, self.store, self.book, self.clock = tenant, store, book, clock
+        self.also = also or {}
         self.lock = RLock()
         self.revision = 0
         self.begin()
@@ -358,10 +359,12 @@ class Views:
     """The views of all tenants: made when first asked for, the least used forgotten.
 
     With a *shelf*, views of many sessions are kept there as checkpoints, so that a new process need not read them all.
+    *also* are other names by which a machine may be asked for, with the source that each means.
     """
 
-    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None) -> None:
+    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None, also: Mapping[str, str] | None = None) -> None:
         self._store, self._book, self._clock, self._most, self._shelf = store, book, clock, most, shelf
+        self._also = also
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
 
@@ -370,7 +373,7 @@ class Views:
         with self._lock:
             view = self._views.get(tenant)
             if view is None:
-                view = self._views[tenant] = View(tenant, self._store, self._book, self._clock)
+                view = self._views[tenant] = View(tenant, self._store, self._book, self._clock, self._also)
             self._views.move_to_end(tenant)
             while len(self._views) > self._most:
                 self._views.popitem(last=False)

@@ -15,6 +15,7 @@ from local_agent.identity import Identity
 from local_agent.lock import HomeLock
 from local_agent.server import create_app
 from local_agent.settings import Settings
+from tests.agent.test_doctor import a_key
 
 NOW = 1_795_000_000_000
 HERE, FOREIGN, EVIL = "http://localhost:3001", "https://relay.example.org", "https://evil.example"
@@ -61,6 +62,20 @@ def test_the_predecessors_paths_answer_in_its_shapes(browser: FlaskClient) -> No
     assert len(browser.get("/api/five-hour-blocks?limit=2").json) == 2
     config = browser.get("/api/dashboard-config").json
     assert (config["localhost_port"], config["real_time_enabled"]) == (3001, True)
+
+
+def test_a_machine_is_found_by_every_name_that_it_has_here_and_at_the_relay(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", no_defaults=True, name="Alice's laptop", relay="http://127.0.0.1:1", key=a_key())
+    with HomeLock(settings.home) as lock:
+        agent = Agent(settings, Identity("me", "here"), lock, clock=lambda: NOW)
+        try:
+            with agent.archive.step("test") as step:
+                step.put(Record("machine", "me", json.dumps({"name": settings.name})))
+                step.put(Record("session", "s1", json.dumps({"id": "s1", "session_type": "codex", "start_time": NOW, "last_activity": NOW, "is_active": False})))
+            asked = {name: agent.serving.ask("/sessions", machine=name)["total"] for name in ("me", "Alice's laptop", "laptop", "desktop")}
+        finally:
+            agent.archive.close()
+    assert asked == {"me": 1, "Alice's laptop": 1, "laptop": 1, "desktop": 0}
 
 
 def test_a_list_that_did_not_change_is_not_sent_twice(browser: FlaskClient) -> None:
