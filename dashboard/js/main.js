@@ -48,7 +48,7 @@ async function sample() {
 const leave = () => { location.href = location.pathname; };
 const on = {
   retry: () => link?.wake(), pair, sample,
-  local: async () => { await source.askLocal(); local.value = await source.localPermission(); link?.again(); },
+  local: async () => { local.value = (await source.askLocal())?.home === "agent" ? await source.localPermission() : "silent"; link?.again(); },
   choose: (p) => { pairs.choose(p); version.value++; link?.again(); },
   forget: async (p) => {
     const shown = link?.relay?.key === p.key && S.home.value !== "agent";

@@ -16,12 +16,12 @@ export function Source({ link, pairs, local, on }) {
   const c = S.conn.value, relay = link?.relay, at = S.asOf.value;
   const step = (here, title, note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
   return html`<h3>${said(c)}</h3><p class="quiet">${WHY[c.why || c.state] ?? WHY[c.state]}.</p>
-    <ol class="chain">${step(c.state === "live", "Agent on this computer", link?.agent ? host(link.agent.base) : local === "prompt" ? "this page may not ask it yet" : "not on this device")}
+    <ol class="chain">${step(c.state === "live", "Agent on this computer", link?.agent ? host(link.agent.base) : local === "prompt" ? "this page may not ask it yet" : local === "silent" ? `no answer; it must be started with --origins ${location.origin}` : "not on this device")}
       ${step(c.state.startsWith("relay"), "Relay", relay ? host(relay.base) : "not paired")}
       ${step(c.state === "stored", "Saved in this browser", at && c.state !== "sample" ? `as of ${when(at, S.clockNow.value)}` : "nothing saved yet")}
       ${step(c.state === "sample", "Sample data", "only when you ask for it")}</ol>
     ${pairs.length > 0 && html`<ul class="pairs">${pairs.map((p) => html`<li class=${relay?.key === p.key ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${relay?.key === p.key} onClick=${() => on.choose(p)}><b>${p.name || host(p.relay)}</b><span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${p.name || host(p.relay)}`}>Forget</button></li>`)}</ul>`}
-    ${local === "prompt" && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
+    ${(local === "prompt" || local === "silent") && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
     <button class="btn" onClick=${on.retry}>Try again now</button>`;
 }
 export function Keys() {
