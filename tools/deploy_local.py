@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,10 @@ def lint() -> None:
 def main(words: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
-        node_tools()
-        emulator_python()
-        build(ARCH)
+        with ThreadPoolExecutor() as pool:
+            # Three installs that mostly wait for the network.
+            for done in [pool.submit(node_tools), pool.submit(emulator_python), pool.submit(build, ARCH)]:
+                done.result()
         lint()
     except (Impossible, subprocess.CalledProcessError) as why:
         sys.stderr.write(f"deploy-local: {why}\n")
