@@ -111,6 +111,21 @@ def _settings(options: argparse.Namespace, **more: Any) -> Settings:
     return vault.opened(settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more))
 
 
+def _looking(options: argparse.Namespace) -> Settings:
+    """The settings of a command that creates nothing. Raises LedgerError where a store of one file has no file."""
+    if options.dev:
+        _must_exist(settings_of.store_of(store=options.store))  # first: else a secret would be made beside it
+    given = _settings(options)
+    _must_exist(given.store)
+    return given
+
+
+def _must_exist(store: str) -> None:
+    path = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and not path.exists():
+        raise LedgerError(f"there is no store at {path}: name the right one with --store or RELAY_STORE")
+
+
 def _serve(options: argparse.Namespace) -> int:
     from relay import logs, server
 
@@ -127,8 +142,8 @@ def _now() -> int:
 class _Keys:
     """The key ring of the store that the command names."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.settings = _settings(options)
+    def __init__(self, options: argparse.Namespace, *, may_make: bool = False) -> None:
+        self.settings = _settings(options) if may_make else _looking(options)
 
     def __enter__(self) -> Any:
         from ledger.stores import open_store
@@ -145,7 +160,7 @@ def _create(options: argparse.Namespace) -> int:
     if options.source and options.scope != "push":
         raise Misuse(f"--source is for push keys: a {options.scope} key sees every source of its tenant")
     source = (options.source or f"machine-{secrets.token_hex(3)}") if options.scope == "push" else ""
-    with _Keys(options) as ring:
+    with _Keys(options, may_make=True) as ring:
         expires = _now() // 1000 + options.expires if options.expires else 0
         print(ring.issue(options.scope, options.tenant, source, expires, name=options.name))
     return DONE
@@ -166,15 +181,15 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    from ledger.keytext import BadKey, KeyText
+    from ledger.keytext import BadKey, KeyText, claims_of
 
     id = options.id
-    if id.startswith("sr_"):
-        try:
-            id = KeyText.parse(id).id
-        except BadKey as reason:
-            raise Misuse(str(reason)) from None
-    if _settings(options).store.startswith("memory:"):
+    try:
+        id = KeyText.parse(id).id if id.startswith("sr_") else id
+        claims_of(id)
+    except BadKey as reason:
+        raise Misuse(f"{reason}; `python -m relay keys list` shows the ids") from None
+    if _looking(options).store.startswith("memory:"):
         raise LedgerError(f"a memory store is another process's own: restart the relay with RELAY_REVOKED={id}")
     with _Keys(options) as ring:
         ring.revoke(id)
@@ -203,7 +218,7 @@ def _backup(options: argparse.Namespace) -> int:
     from ledger.stores import open_store
     from relay.backup import backup
 
-    store = open_store(_settings(options).store)
+    store = open_store(_looking(options).store)
     try:
         if options.file == "-":
             counts = backup(store, sys.stdout.buffer, now=_now())

@@ -66,7 +66,7 @@ def read(
     log_format: str = "text",
 ) -> Settings:
     """The settings, from the options of a command and from *environ*. Raises Misconfigured with one line of remedy."""
-    given = {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    given = _given(environ)
     on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in given
     data = _data_folder(given)
     store = _store(given, store, data, on_lambda)
@@ -84,13 +84,23 @@ def read(
         beat_s=int(_number(given, "RELAY_BEAT", 60, 1, 3600)),
         shared=_shared(given),
         rate=_number(given, "RELAY_RATE", 200, 1, 1_000_000),
-        proxies=given.get("RELAY_PROXIES", ""),
+        proxies=",".join(_proxy(text) for text in _list(given.get("RELAY_PROXIES"))),
         on_lambda=on_lambda,
         log_format=log_format,
         live_url=given.get("RELAY_LIVE_URL", ""),
         gateway=given.get("RELAY_GATEWAY", ""),
         account=_account(given) if on_lambda else None,
     )
+
+
+def store_of(environ: Mapping[str, str] | None = None, *, store: str | None = None) -> str:
+    """Which store is meant, without making anything. Raises Misconfigured."""
+    given = _given(environ)
+    return _store(given, store, _data_folder(given), "AWS_LAMBDA_FUNCTION_NAME" in given)
+
+
+def _given(environ: Mapping[str, str] | None) -> dict[str, str]:
+    return {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
 
 
 def _account(given: Mapping[str, str]) -> Account:
@@ -193,6 +203,14 @@ def _origin(text: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", text):
         raise Misconfigured("RELAY_ORIGINS is a list of pages that may read, each as https://host; a wildcard is not allowed")
     return text.lower()
+
+
+def _proxy(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise Misconfigured("RELAY_PROXIES is a list of addresses or networks of your reverse proxies, such as 10.0.0.0/8; * would believe everybody") from None
+    return text
 
 
 def _days(text: str) -> int | None:

@@ -88,6 +88,7 @@ def test_wrong_use_is_2_with_a_word_of_help(relay, words):
         ({"API_SECRET": "development-secret"}, ["serve"], "API_SECRET"),
         ({"RELAY_ORIGINS": "*"}, ["serve"], "wildcard"),
         ({"RELAY_STORE": "mongodb://x"}, ["keys", "list"], "sqlite"),
+        ({"RELAY_PROXIES": "zz"}, ["serve"], "10.0.0.0/8"),
     ],
 )
 def test_what_must_not_start_is_78_with_one_line(relay, monkeypatch, given, words, remedy):
@@ -102,6 +103,16 @@ def test_what_does_not_work_is_1_with_one_line(relay, tmp_path, monkeypatch):
     monkeypatch.setenv("RELAY_STORE", f"sqlite:///{tmp_path / 'damaged.db'}")
     code, out, err = relay("keys", "list")
     assert (code, out, err.count("\n")) == (1, "", 1) and "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["keys", "list"], ["keys", "revoke", "KEY"], ["backup", "-"]])
+def test_looking_at_a_store_that_is_not_there_makes_none(relay, tmp_path, words):
+    missing = tmp_path / "new" / "relay.db"
+    key = relay("keys", "create", "--scope", "read", "--store", "memory:")[1].strip()
+    words = [key if word == "KEY" else word for word in words]
+    code, out, err = relay(*words, "--store", f"sqlite:///{missing}", "--dev")
+    assert (code, out) == (1, "") and err.startswith(f"relay: there is no store at {missing}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_of_a_memory_store_are_made_but_revoked_by_setting(relay, monkeypatch):

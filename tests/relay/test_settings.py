@@ -54,6 +54,8 @@ def test_an_option_is_stronger_than_the_environment():
         ({"RELAY_SECRET": SECRET, "API_SECRET": "development-secret"}, "API_SECRET"),
         ({"RELAY_SECRET": SECRET, "RELAY_ORIGINS": "*"}, "wildcard"),
         ({"RELAY_SECRET": SECRET, "RELAY_ORIGINS": "example.org"}, "https://host"),
+        ({"RELAY_SECRET": SECRET, "RELAY_PROXIES": "zz"}, "10.0.0.0/8"),
+        ({"RELAY_SECRET": SECRET, "RELAY_PROXIES": "10.0.0.1, *"}, "10.0.0.0/8"),
         ({"RELAY_SECRET": SECRET, "RELAY_URL": "relay.example.org"}, "https://"),
         ({"RELAY_SECRET": SECRET, "RELAY_RETENTION": "forever"}, "400d"),
         ({"RELAY_SECRET": SECRET, "RELAY_RETENTION": "0d"}, "400d"),
