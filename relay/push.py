@@ -75,7 +75,7 @@ class Push:
         except Problem as problem:
             return _refusal(problem)
         except LedgerError:  # where the keys are noted
-            return _refusal(unavailable(5))
+            return _refusal(unavailable(2))
         signer = _Signer(found.secrets, claim.id, now // 1000)
         try:
             answer = self._verified(found, lower, wire_bytes, now)
@@ -128,7 +128,7 @@ class Push:
         except Problem:
             raise
         except LedgerError as unusable:
-            raise unavailable(60) from unusable
+            raise unavailable(2) from unusable
         if message.seq == 1 or message.type == "bye":
             self._keys.touch(headers["relay-key"], now)
         return Answer(answer.status, answer.document, answer.seen, quota)

@@ -140,6 +140,10 @@ def _document(store: Store, head: Head, terms: Terms, signed: Signed, stubs: Seq
     }  # fmt: skip
 
 
+LONGEST_WAIT = 3
+
+
 def unavailable(retry_after: float) -> Problem:
-    seconds = max(1, round(retry_after))
+    """A store that is back is filled again at once: nobody is sent away for longer than a few seconds."""
+    seconds = min(max(1, round(retry_after)), LONGEST_WAIT)
     return Problem(503, "store-unavailable", f"the relay's store is busy: the same again in {seconds} s", headers={"Retry-After": str(seconds)})

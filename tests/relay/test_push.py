@@ -500,8 +500,8 @@ class Trouble(MemoryStore):
 
 
 @pytest.mark.parametrize("errors, kind, retry", [
-    ([Conflict()] * 4, "200", None), ([Conflict()] * 5, "503 store-unavailable", "1"), ([Busy(retry_after=7)], "503 store-unavailable", "7"),
-    ([Full("")], "507 quota", "300"), ([Unusable("")], "503 store-unavailable", "60"),
+    ([Conflict()] * 4, "200", None), ([Conflict()] * 5, "503 store-unavailable", "1"), ([Busy(retry_after=70)], "503 store-unavailable", "3"),
+    ([Full("")], "507 quota", "300"), ([Unusable("")], "503 store-unavailable", "2"),
 ])  # fmt: skip
 def test_a_store_in_trouble_asks_the_agent_to_wait_in_the_relays_own_words(errors, kind, retry):
     office = Office(Trouble())
