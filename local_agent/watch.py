@@ -121,7 +121,12 @@ class Follower:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            if not self.once():
+            try:
+                told = self.once()
+            except Exception as error:  # whoever follows must not stop following
+                self.trouble, told = f"{type(error).__name__} while following changes", False
+                self.close()
+            if not told:
                 stop.wait(LOOK_EVERY_S)
         self.close()
 

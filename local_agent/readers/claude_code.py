@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +57,7 @@ class ClaudeReader:
         self._book: Book | None = None
         self._files = Files()
         self._broken: dict[str, tuple[str, tuple[int, int]]] = {}
-        self._hints: set[str] = set()
+        self._hints: deque[str] = deque()
         self.watched = False
         self._looked_at = 0
         self._said: tuple[object, Report] | None = None
@@ -68,14 +68,14 @@ class ClaudeReader:
         """Every folder in which a transcript may appear or grow."""
         if self._walk is None:
             return [Path(root.projects) for root in roots_of(self._folders) if os.path.isdir(root.projects)]
-        return [Path(folder) for folder in self._walk.folders]
+        return [Path(folder) for folder in list(self._walk.folders)]  # the reading thread may add to them
 
     def touched(self, path: str) -> None:
         """Something happened to *path*; the next look reads it at once. Safe to call from another thread.
 
         Whoever calls this for every change may set *watched*: then looks go by what they are told.
         """
-        self._hints.add(path)
+        self._hints.append(path)
 
     def poll(self, archive: Archive, now_ms: int) -> Report:
         """Take over what changed. Never raises for anything that a file may hold or be."""
@@ -95,7 +95,7 @@ class ClaudeReader:
             self._open(archive)
         assert self._walk is not None
         known = self._files.known
-        hints, self._hints = self._hints, set()
+        hints = {self._hints.popleft() for _ in range(len(self._hints))}
         paths: list[str]
         if first:
             self._looked_at = now

@@ -139,6 +139,22 @@ def test_without_the_kernels_help_every_round_is_a_look_and_help_is_asked_for_ag
     assert "run out" in follower.trouble
 
 
+def test_following_goes_on_after_a_reader_failed() -> None:
+    stop, tries = threading.Event(), []
+
+    class Failing(Listener):
+        def watch_paths(self) -> list[Path]:
+            tries.append(1)
+            if len(tries) > 1:
+                stop.set()
+            raise RuntimeError
+
+    follower = Follower([Failing()], lambda: None)
+    stop.wait = lambda seconds=None: stop.is_set()  # type: ignore[method-assign]
+    follower.run(stop)
+    assert (len(tries), follower.trouble) == (2, "RuntimeError while following changes")
+
+
 def test_following_ends_when_it_is_told_to() -> None:
     stop = threading.Event()
     follower = Follower([Listener()], stop.set, open_watch=lambda: (_ for _ in ()).throw(NoWatch("no")))
