@@ -41,7 +41,7 @@ export function Block() {
     <dl class="stats">
       ${s.kind === "official" || s.percent == null
         ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)} cache` : ""}</dd></div>`
-        : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
+        : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${s.percent > 300 ? Math.round(s.percent / 100) + "×" : pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
       <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num">${money(b.burn?.cost_per_hour)}/h</dd>
         ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>

@@ -1,4 +1,4 @@
-// What the block chart and its words say, worked out once and without a DOM.
+// What the block chart and its words say. Pure.
 import { clock, money, ms, pct, span, tokens } from "./format.js";
 
 /** How much of the block is used, and how sure that is.
@@ -21,8 +21,8 @@ export function scale(b) {
   const to = (v) => (v == null ? null : percent ? v : limit ? (v * limit) / 100 : null);
   const value = !p ? null : percent ? p.percent : p.tokens ?? to(p.percent);
   const proj = value == null ? null : { value, low: Math.min(value, to(p.low) ?? value), high: Math.max(value, to(p.high) ?? value) };
-  const most = Math.max(end[1], ...points.map((q) => q[1]), proj ? Math.min(proj.high, limit ? limit * 1.56 : proj.high) : 0, proj?.value ?? 0);
-  const max = limit ? Math.max(limit * 1.12, Math.min(most * 1.04, limit * 3)) : (most || 1) * 1.15;
+  const most = Math.max(end[1], ...points.map((q) => q[1]), proj ? Math.min(proj.high, official ? 156 : proj.value * 1.3) : 0, proj?.value ?? 0);
+  const max = limit ? Math.max(limit * 1.12, official ? Math.min(most * 1.04, 300) : most * 1.04) : (most || 1) * 1.15;
   return { percent, official, limit, points, end, proj, max, over: official && !!proj && proj.value >= 100, say: (v) => (percent ? pct(v) : tokens(v)) };
 }
 /** Where the block is heading, in a sentence. @returns {{tone: ""|"good"|"warn"|"bad", text: string}} */
