@@ -60,6 +60,7 @@ class ClaudeReader:
         self._hints: deque[str] = deque()
         self.watched = False
         self._looked_at = 0
+        self._accounts: dict[str, str] = {}
         self._said: tuple[object, Report] | None = None
 
     # -- what others ask
@@ -93,6 +94,7 @@ class ClaudeReader:
         first = self._book is None
         if first:
             self._open(archive)
+        self._accounts.clear()  # who is logged in is asked once a look
         assert self._walk is not None
         known = self._files.known
         hints = {self._hints.popleft() for _ in range(len(self._hints))}
@@ -218,7 +220,9 @@ class ClaudeReader:
         root = self._walk.root_of(path)
         if root is None:
             return None
-        return self._files.new(path, own_session(root.projects, path), self._account_of(root.config))
+        if root.projects not in self._accounts:
+            self._accounts[root.projects] = self._account_of(root.config)
+        return self._files.new(path, own_session(root.projects, path), self._accounts[root.projects])
 
     def _cannot(self, path: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
