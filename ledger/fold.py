@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ledger.prices import PICO
-from ledger.session import AT, COST, MODEL, REPORTED, SYNTHETIC, Held, Names, Row, tokens_of
+from ledger.session import AT, COST, MODEL, REPORTED, SYNTHETIC, Held, Names, Row
 from ledger.times import Zone
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -37,14 +37,10 @@ class Addend:
     projects: tuple[str | None, ...] = ()
     """A day record's project of each row."""
     types: tuple[str, ...] = ()
-    undivided: int = 0
-    """Tokens of which only the total was declared; they count with the first row."""
 
 
 def addend(held: Held) -> Addend:
-    rows = held.rows()
-    undivided = 0 if any(map(tokens_of, rows)) else held.tokens
-    return Addend(held.key, rows, held.session_type, held.project, held.machine, held.models, undivided=undivided if rows else 0)
+    return Addend(held.key, held.rows(), held.session_type, held.project, held.machine, held.models)
 
 
 def _add(cells: dict[str, Cell], name: str, tokens: int, cost: int, sign: int) -> None:
@@ -73,7 +69,6 @@ class Tally:
     named: Counter[str] = field(default_factory=Counter)
     machines: Counter[str] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
-    undivided: int = 0
 
     def change(self, item: Addend, names: Names, sign: int) -> None:
         kinds = self.kinds
@@ -89,10 +84,9 @@ class Tally:
             self.requests += sign * row[10]
             self.cost += sign * cost
             self.reported += sign * max(row[REPORTED], 0)
-            _add(self.models, model, sign * (sum(counts) + (0 if number else item.undivided)), sign * cost, sign)
+            _add(self.models, model, sign * sum(counts), sign * cost, sign)
             if item.projects and item.projects[number]:
                 _count(self.projects, str(item.projects[number]), sign)
-        self.undivided += sign * item.undivided
         if item.is_session:
             self.sessions += sign
             if item.project:
@@ -104,7 +98,7 @@ class Tally:
 
     @property
     def tokens(self) -> int:
-        return sum(self.kinds) + self.undivided
+        return sum(self.kinds)
 
 
 def _count(counter: Counter[str], name: str, sign: int) -> None:
@@ -167,8 +161,7 @@ class Days:
             day = days.get(date)
             if day is None:
                 day = days[date] = Day()
-            tokens = sign * (row[5] + row[6] + row[7] + row[8] + row[9] + (0 if number else item.undivided))
-            cost = sign * max(row[COST], 0)
+            tokens, cost = sign * (row[5] + row[6] + row[7] + row[8] + row[9]), sign * max(row[COST], 0)
             day.tokens += tokens
             day.cost += cost
             day.rows += sign

@@ -433,15 +433,3 @@ def test_a_store_that_fails_while_it_is_read_leaves_nothing_half_taken_in():
     house.store.rows = whole
     assert everything(house.view(), "UTC") == everything(house.anew(), "UTC")
     assert view is house.view()
-
-
-def test_a_declared_total_without_its_kinds_counts_in_every_total_and_leaves_them_again():
-    house = House()
-    laptop = house.laptop()
-    declared = a_session("d1", use(NOW - MINUTE, input=0, output=0), provenance="declared", estimated_tokens=23_700, session_type="claude_desktop")
-    laptop.pushes(declared, a_session("s1", use(NOW - MINUTE, input=100, output=50)))
-    totals = house.view().summary("UTC")["totals"]
-    assert (totals["today"]["tokens"], totals["all"]["tokens"]) == (23_850, 23_850)
-    assert house.view().summary("UTC")["days"][-1]["tools"]["claude_desktop"][0] == 23_700
-    laptop.pushes(gone=[("session", "d1")])
-    assert house.view().summary("UTC")["totals"]["all"]["tokens"] == 150
