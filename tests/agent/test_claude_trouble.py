@@ -16,7 +16,7 @@ import pytest
 from ledger.errors import Full
 from local_agent.archive import Archive
 from local_agent.readers.claude import scan
-from tests.agent.transcripts import NOW, Desk, Home, line, raw, read_alone, usage
+from tests.agent.transcripts import NOW, Desk, Home, echo, line, raw, read_alone, usage
 from tests.conftest import ROOT
 
 SESSION = "11111111-1111-4111-8111-111111111111"
@@ -127,6 +127,13 @@ def test_a_session_says_where_it_worked_and_how_full_its_window_is(home: Home, d
     assert (body["project"], body["git_branch"], body["total_messages"]) == ("relay", "main", 3)
     assert body["context"] == {"used": 231_005, "size": 1_000_000}
     assert "/home/alice" not in str(body)
+
+
+def test_an_echo_that_is_replaced_in_the_same_reading_leaves_no_time_behind(home: Home, desk: Desk) -> None:
+    told = line("msg_b", at=NOW, costUSD=0.25)
+    home.write(line("msg_c", at=NOW - 1), echo({name: value for name, value in told.items() if name != "costUSD"}), told)
+    desk.look()
+    assert [(row[2], row[3], row[11], row[12]) for row in desk.rows()] == [(NOW - 1, NOW - 1, 1, None), (NOW, NOW, 1, 0.25)]
 
 
 def test_many_quarter_hours_stand_in_records_of_their_own(home: Home, desk: Desk) -> None:

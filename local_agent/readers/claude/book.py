@@ -190,7 +190,11 @@ class Book:
             if class_ is None:
                 class_ = plain[kinds] = self._class(kinds)
             if key in index:
-                place = self._keep(file, gathered, place)
+                # What is decided here may take back what was gathered a moment ago.
+                if run is not None:
+                    self._add_run(run_session, run_slot, run)
+                    run = None
+                self._keep(file, gathered)
                 self._contest(file, (key, marks, offset, at, session, class_, fresh, output, five, hour, read, cost))
                 place = file.id << SLOT_BITS | file.slots
                 continue
@@ -221,9 +225,9 @@ class Book:
                 run[7] -= 1
         if run is not None:
             self._add_run(run_session, run_slot, run)
-        self._keep(file, gathered, place)
+        self._keep(file, gathered)
 
-    def _keep(self, file: File, gathered: list[int], place: int) -> int:
+    def _keep(self, file: File, gathered: list[int]) -> None:
         """Put the gathered lines where their file's lines are kept."""
         start = 0
         while start < len(gathered):
@@ -234,7 +238,6 @@ class Book:
             file.slots += (stop - start) // WIDTH
             start = stop
         gathered.clear()
-        return place
 
     def _add_run(self, session: int, slot: int, run: list[int]) -> None:
         """Several lines of one session, quarter-hour and class count from now on."""
