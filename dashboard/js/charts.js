@@ -1,14 +1,17 @@
 // Small SVG charts: no library, coloured by the style sheet, readable by a screen reader.
-import { html, useRef, useState, useEffect, memo } from "./lib.js";
+import { html, useRef, useState, useLayoutEffect, memo } from "./lib.js";
 import { clock, pct, tokens, HOUR } from "./format.js";
 import { scale, share } from "./scale.js";
 
-/** The width of an element, followed. @returns {[any, number]} */
+/** The width of an element, followed: measured before anything is painted, so that no frame is too wide for its panel.
+ * @returns {[any, number]} */
 export function useWidth(guess) {
   const ref = useRef(/** @type {any} */ (null));
   const [w, set] = useState(guess);
-  useEffect(() => {
-    const watch = new ResizeObserver(([e]) => { if (e.contentRect.width > 60) set(Math.round(e.contentRect.width)); });
+  useLayoutEffect(() => {
+    const measure = () => { const n = ref.current.clientWidth; if (n > 60) set(n); };
+    const watch = new ResizeObserver(measure);
+    measure();
     watch.observe(ref.current);
     return () => watch.disconnect();
   }, []);

@@ -34,6 +34,20 @@ def test_nothing_sticks_out_at_any_width_with_any_name(odd, visit, width):
     assert not out, out
 
 
+FRAMES = """window.widest = 0; (function look() { const root = document.documentElement; if (root) window.widest = Math.max(window.widest, root.scrollWidth - innerWidth); requestAnimationFrame(look); })()"""
+
+
+def test_no_frame_is_wider_than_a_small_phone_while_charts_learn_their_width(odd, chromium, visit):
+    context = chromium.new_context(viewport={"width": 320, "height": 700})
+    context.add_init_script(FRAMES)
+    page = visit(odd.url, context=context, wait=".calendar")
+    page.click(".list tbody th button >> nth=3")
+    page.wait_for_selector(".cost-lines")
+    page.evaluate("() => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)))")
+    assert page.evaluate("() => widest") == 0
+    context.close()
+
+
 def test_names_are_text_whatever_they_contain(odd, visit):
     page = visit(odd.url, wait=".calendar")
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
