@@ -95,6 +95,7 @@ class Machine(Struct, omit_defaults=True, kw_only=True):
     tz: str | None = None
     readers: dict[str, Any] = {}
     note: str | None = None
+    disk: str | None = None
     sample: bool = False
 
 

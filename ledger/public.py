@@ -249,7 +249,7 @@ def machine(view: View, source: str, now: int, active: int, today: float) -> dic
     known, body = view.sources[source], view.machine(source) or bodies.Machine()
     online = view.is_fresh(source, now)
     unread = sorted(name for name, reader in body.readers.items() if isinstance(reader, dict) and reader.get("state") == "unreadable")
-    said = (f"{', '.join(unread)}: cannot be read" if unread else "", body.note, f"{len(known.stubs)} records refused" if known.stubs else "")
+    said = (f"{', '.join(unread)}: cannot be read" if unread else "", body.note, "its disk is full" if body.disk == "full" else "", f"{len(known.stubs)} records refused" if known.stubs else "")
     note = "; ".join(filter(None, said)) or None
     state = "silent" if not online else "attention" if note else "ok"
     return {

@@ -21,6 +21,7 @@ from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
 from local_agent.fastjson import decode, encode
 from local_agent.privacy import NAMES, Privacy
+from local_agent.refuge import EnduringStore
 
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
@@ -78,15 +79,15 @@ class Step:
 class Archive:
     """Opens (or makes) the archive at *path*; one that is damaged is set aside and what can be read of it is kept.
 
-    *disk* is "ok" or "full". While it is full, steps raise Full (for a minute at once, without trying),
-    what was known stays readable, and nothing is lost: readers read again from where they were.
+    *disk* is "ok" or "full". The step that finds it full raises Full and is made again, in memory: the agent goes on
+    reading and pushing there, and comes back to the file when there is room, which is tried each minute. An archive too large
+    for memory raises Full until then; what was known stays readable, and nothing is lost: readers read again from where they were.
     *rescued* says how many records were saved from a damaged file, None if there was none.
     """
 
     def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int], privacy: str = NAMES) -> None:
         self.path, self.source, self.clock = Path(path), source, clock
         self.on_change: Callable[[], None] | None = None
-        self.disk = "ok"
         self.rescued: int | None = None
         self._full_until = 0
         self._turn = threading.RLock()
@@ -95,28 +96,38 @@ class Archive:
         self.privacy = Privacy(privacy, self._alias_key())
         self._hide()
 
+    @property
+    def disk(self) -> str:
+        return "full" if self._full_until or self.store.in_memory else "ok"
+
     # -- opening and closing ----------------------------------------------------------
 
-    def _open(self) -> SqliteStore:
+    def _open(self) -> EnduringStore:
         if not rescue.is_sound(self.path):
             return self._rebuilt()
         try:
-            return self._prepared(SqliteStore(self.path, synchronous="NORMAL"))
+            return self._prepared(EnduringStore(self.path))
         except Unusable as error:
             if not rescue.is_damage(error):
                 raise
             return self._rebuilt()
 
-    def _rebuilt(self) -> SqliteStore:
+    def _rebuilt(self) -> EnduringStore:
         aside = rescue.set_aside(self.path, self.clock())
-        store = self._prepared(SqliteStore(self.path, synchronous="NORMAL"))
+        store = self._prepared(EnduringStore(self.path))
         with store.transaction() as sql:
             records = rescue.salvage(aside, sql)
         self.rescued = len(records)
         self._write(store, {record.ref: record for record in records}, set())
         return store
 
-    def _prepared(self, store: SqliteStore) -> SqliteStore:
+    def _prepared(self, store: EnduringStore) -> EnduringStore:
+        try:
+            return self._filled(store)
+        except Full:
+            return self._filled(store)  # the store is in memory now
+
+    def _filled(self, store: EnduringStore) -> EnduringStore:
         with store.transaction() as sql:
             for statement in SCHEMA.split(";"):
                 sql.execute(statement)
@@ -151,9 +162,19 @@ class Archive:
         row = self.store.connection().execute("SELECT value FROM agent_notes WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
+    def mend(self) -> None:
+        """Once a minute while the disk is full: back to the file, if there is room again."""
+        with self._turn:
+            if self.store.in_memory and self.clock() >= self._full_until:
+                self._full_until = self.clock() + RETRY_FULL_MS
+                self.store.come_home()
+                self._full_until = 0
+
     def close(self) -> None:
         """Leave the file marked as closed in order, so that the next start need not check it."""
         try:
+            if self.store.in_memory:
+                self.store.come_home()
             with self.store.transaction() as sql:
                 sql.execute("DELETE FROM agent_notes WHERE name = ?", (rescue.OPEN,))
         except LedgerError:
@@ -166,10 +187,10 @@ class Archive:
     def step(self, reader: str) -> Iterator[Step]:
         """One transaction of *reader*. On leaving it the changed records get the next seq and *on_change* is called.
 
-        Raises Full when there is no room; then nothing of the step was kept.
+        Raises Full when it finds no room; then nothing of the step was kept.
         """
         with self._turn:
-            if self.clock() < self._full_until:
+            if self.clock() < self._full_until and not self.store.in_memory:
                 raise Full("the disk is full: make room, the agent tries again each minute")
             try:
                 with self.store.transaction() as sql:
@@ -177,9 +198,10 @@ class Archive:
                     yield step
                     changed = self._write(self.store, step.puts, step.gone)
             except Full:
-                self.disk, self._full_until = "full", self.clock() + RETRY_FULL_MS
+                self._full_until = self.clock() + RETRY_FULL_MS
                 raise
-            self.disk, self._full_until = "ok", 0
+            if not self.store.in_memory:
+                self._full_until = 0
         if changed and self.on_change is not None:
             self.on_change()
 

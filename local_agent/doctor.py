@@ -74,7 +74,9 @@ def home(looked: Looked) -> Iterator[Finding]:
         yield Finding("bad", f"{place} belongs to another user", f"sudo chown -R $(id -un) {place}")
     elif not os.access(place, os.W_OK):
         yield Finding("bad", f"{place} cannot be written", f"chmod u+rwx {place}")
-    if shutil.disk_usage(place).free < LEAST_FREE:
+    if looked.status.get("disk") == "full":
+        yield Finding("bad", f"the disk of {place} is full: the agent goes on in memory", "make room: it writes everything down within a minute")
+    elif shutil.disk_usage(place).free < LEAST_FREE:
         yield Finding("bad", f"the disk of {place} is nearly full", "make room: the agent keeps trying and loses nothing")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from local_agent.identity import make_private
 
 FILE = "lock"
+LENGTH = 32
+"""Always as long, so that saying it anew needs no new room."""
 ATTEMPTS, LOOK_S = 5, 0.04
 """Somebody who only looks holds the lock for a moment, too."""
 
@@ -50,9 +53,10 @@ class HomeLock:
 
     def say(self, port: int | None) -> None:
         """Write down who we are and where we answer, for the other commands."""
-        text = f"{os.getpid()} {port or 0}\n".encode()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        text = f"{os.getpid()} {port or 0}\n".ljust(LENGTH).encode()
+        with suppress(OSError):  # a full disk keeps no agent from starting; the lock itself needs no room
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._descriptor)

@@ -61,6 +61,7 @@ class Eyes:
     def look(self, *, whole: bool = False) -> int:
         """One look of every reader; how many records changed. *whole*: tell the counts, too, however fresh they are."""
         with self._turn:
+            self._mend()
             changed = sum(self._one(reader) for reader in self.readers)
             try:
                 self._tell(whole)
@@ -68,6 +69,12 @@ class Eyes:
                 log.warning("%s", error)
             self.looked_at = self.clock()
             return changed
+
+    def _mend(self) -> None:
+        try:
+            self.archive.mend()
+        except LedgerError as error:
+            log.warning("%s", error)
 
     def _one(self, reader: Reader) -> int:
         try:
@@ -87,9 +94,10 @@ class Eyes:
     def _tell(self, whole: bool) -> None:
         """Keep the machine's record, and this machine shown as alive."""
         now = self.clock()
-        urgent = json.dumps({name: {**report, "counted": None} for name, report in self.reports.items()}, sort_keys=True)
+        disk = {} if self.archive.disk == "ok" else {"disk": self.archive.disk}
+        urgent = json.dumps([disk, {name: {**report, "counted": None} for name, report in self.reports.items()}], sort_keys=True)
         if whole or urgent != self._told[0] or now - self._told[1] >= COUNTS_EVERY_MS:
-            body = json.dumps({**self.machine, "readers": self.reports}, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+            body = json.dumps({**self.machine, **disk, "readers": self.reports}, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
             with self.archive.step("agent") as step:
                 step.put(Record("machine", self.archive.source, body))
             self._told = (urgent, now)

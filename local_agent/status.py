@@ -5,6 +5,7 @@ Reads the archive and leaves it as it is, so that it works whether the agent run
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from local_agent.lock import who_runs
 from local_agent.log import one_line
 from local_agent.mirror import Mirror
 from local_agent.parts import VERSION
+from local_agent.refuge import EnduringStore
 from local_agent.settings import Settings
 
 BAR = 24
@@ -32,14 +34,26 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
         "version": VERSION, "home": str(settings.home), "running": running is not None, "pid": running.pid if running else None,
         "url": f"http://localhost:{running.port}" if running and running.port else None, "name": settings.name, "sample": settings.sample,
         "source": identity.source if identity else None, "copied": identity.copied if identity else False, "time": iso(now_ms),
+        "disk": _disk(running.port if running else None),
     }  # fmt: skip
     if not settings.archive.exists() or identity is None:
         return {**said, "relay": _relay(settings, None), "readers": {}, "sessions": {"total": 0, "active": 0}, "block": None, "limits": [], "totals": {}, "alerts": []}
-    store = SqliteStore(settings.archive, synchronous="NORMAL")
+    store = EnduringStore(settings.archive)
     try:
         return {**said, **_known(store, settings, identity, now_ms)}
     finally:
         store.close()
+
+
+def _disk(port: int | None) -> str:
+    """How the running agent finds its disk; it alone knows, since it goes on in memory."""
+    if port is None:
+        return "unknown"
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=2) as answer:
+            return str(json.load(answer).get("disk", "unknown"))
+    except (OSError, ValueError, AttributeError):
+        return "unknown"
 
 
 def _known(store: SqliteStore, settings: Settings, identity: Identity, now_ms: int) -> dict[str, Any]:
@@ -78,6 +92,8 @@ def coloured(text: str, style: str) -> str:
 def paint(said: dict[str, Any], ink: Ink) -> str:
     """The same for people."""
     lines = [_headline(said, ink), _relay_line(said["relay"], ink)]
+    if said["disk"] == "full":
+        lines.append(f"{ink('!', 'bad')} disk   is full: the agent goes on in memory; make room and it writes everything down within a minute")
     lines += [_reader_line(name, report, ink) for name, report in sorted(said["readers"].items()) if report.get("state") != "absent"]
     sessions = said["sessions"]
     lines += ["", f"{sessions['total']} sessions, {ink(str(sessions['active']) + ' active', 'bold')}"]

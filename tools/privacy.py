@@ -39,7 +39,7 @@ WORDS = {
     "machine": {
         "name": "the machine's name", "os": "its system", "version": "the agent's version", "tz": "its time zone",
         "readers": "what each reader counted, skipped or could not read, by number and reason",
-        "note": "one line on what the relay should tell whoever looks, such as how many values of an old client's post could not be kept", "sample": "whether this is sample data",
+        "note": "one line on what the relay should tell whoever looks, such as how many values of an old client's post could not be kept", "disk": "`full` while its disk is", "sample": "whether this is sample data",
     },
     "day": {"date": "a local day", "tz": "in this zone", "rows": "tokens by tool, model, price class and project of sessions that the relay no longer keeps"},
 }  # fmt: skip

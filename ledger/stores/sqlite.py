@@ -63,6 +63,21 @@ class SqliteStore:
         with self._pen:
             self._file.close()
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it lives in memory for now, because the disk takes nothing more."""
+        return self._file.in_memory
+
+    def take_refuge(self) -> bool:
+        """Go on in memory; False where that cannot be (too large, or not even readable)."""
+        with self._pen:
+            return self._file.take_refuge()
+
+    def come_home(self) -> None:
+        """Back to the file with everything; raises Full while there still is no room."""
+        with self._pen, plain_errors(self._file):
+            self._file.come_home()
+
     def connection(self) -> sqlite3.Connection:
         """This thread's connection, for tables that live beside the store's own (theirs begin with ledger_)."""
         return self._file.connection()

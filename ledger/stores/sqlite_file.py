@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ledger.errors import Busy, Full, LedgerError, Unusable
+from ledger.stores.sqlite_refuge import Refuge, fits
 
 APPLICATION_ID = 0x53524C31  # "SRL1"
 VERSION = 1
@@ -60,6 +61,7 @@ class File:
         self._identity: tuple[int, int] | None = None
         self._generation = 0
         self._closed = False
+        self._refuge: Refuge | None = None
 
     def prepare(self) -> None:
         """Make or check the file. Raises Unusable for one that is no ledger."""
@@ -102,11 +104,45 @@ class File:
         with self._lock:
             self._closed = True
             self._close_all()
+            if self._refuge is not None:
+                self._refuge.close()
 
     def reopen(self) -> None:
         """Let go of all connections: after a failed write to the disk none of them may be trusted."""
         with self._lock:
             self._close_all()
+
+    # -- when the disk is full
+
+    @property
+    def in_memory(self) -> bool:
+        return self._refuge is not None
+
+    def take_refuge(self) -> bool:
+        """Go on in memory with all that is here; False where that cannot be. Nobody may be writing meanwhile."""
+        with self._lock:
+            if self._closed or self._refuge is not None or not fits(self.path):
+                return False
+            self._identity = _identity(self.path)
+            try:
+                self._refuge = Refuge(self.path)
+            except sqlite3.Error:
+                return False
+            self._close_all()
+            return True
+
+    def come_home(self) -> None:
+        """Write everything back and go on in the file; one that was put in its place meanwhile counts instead.
+        Raises sqlite3.Error if there still is no room; then nothing changed. Nobody may be writing meanwhile."""
+        with self._lock:
+            if self._refuge is None:
+                return
+            if _identity(self.path) in (None, self._identity):
+                self._refuge.copy_back(self.path)
+            self._close_all()
+            self._refuge.close()
+            self._refuge = None
+        self._begin()
 
     def _close_all(self) -> None:
         self._generation += 1
@@ -117,7 +153,7 @@ class File:
     def _notice_another_file(self) -> None:
         if self._closed:
             raise Unusable("the store is closed")
-        if _identity(self.path) == self._identity:
+        if self._refuge is not None or _identity(self.path) == self._identity:
             return
         with self._lock:
             if _identity(self.path) != self._identity:
@@ -133,12 +169,13 @@ class File:
         self._identity = _identity(self.path)
 
     def _connect(self) -> _Connection:
-        connection = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False, factory=_Connection)
+        place = self._refuge.uri if self._refuge else self.path
+        connection = sqlite3.connect(place, timeout=5, isolation_level=None, check_same_thread=False, factory=_Connection, uri=self._refuge is not None)
         try:
             for pragma in (*_PRAGMAS, f"synchronous = {self._synchronous}", *(_MAC_PRAGMAS if sys.platform == "darwin" else ())):
                 connection.execute(f"PRAGMA {pragma}")
             _make_or_check(connection, self.path)
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            if self._refuge is None and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 connection.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             connection.close()
@@ -202,7 +239,7 @@ def _meaning(error: sqlite3.Error, file: File) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT):
         return Busy(f"{file.path} is locked by another program")
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
         return Full(f"no room on the disk of {file.path}: free some")
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL):
         # A failed fsync may have lost pages that SQLite believes written, so nothing it remembers counts.

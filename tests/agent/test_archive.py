@@ -1,14 +1,18 @@
 """The archive: one transaction a step, nothing lost by a kill, a full disk or a damaged file."""
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ledger.errors import Full
 from ledger.record import Record, Ref, add
+from ledger.stores import sqlite_refuge
 from local_agent.archive import LOCAL, Archive
 
 NOW = 1_795_000_000_000
@@ -122,18 +126,67 @@ def test_the_lease_and_the_records_outlive_the_process(archive: Archive, clock: 
     again.close()
 
 
-def test_a_full_disk_is_said_and_tried_again_after_a_minute(archive: Archive, clock: StoppedClock) -> None:
-    sql = archive.store.connection()
-    sql.execute("PRAGMA max_page_count = 1")
+def test_on_a_full_disk_the_archive_goes_on_in_memory_and_comes_back_after_a_minute(archive: Archive, clock: StoppedClock, tmp_path: Path) -> None:
+    put(archive, a_session(0))
+    fill(archive)
     with pytest.raises(Full):
         put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
     assert archive.disk == "full"
-    sql.execute("PRAGMA max_page_count = 1000000")
+    put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
+    archive.mend()
+    assert (archive.disk, len(bodies(archive))) == ("full", 50)
+    assert records_in(archive.path) == 1
+    clock.now += 60_000
+    archive.mend()
+    assert (archive.disk, len(bodies(archive)), records_in(archive.path)) == ("ok", 50, 50)
+
+
+def test_every_thread_goes_on_in_the_same_memory(archive: Archive) -> None:
+    fill(archive)
+    with pytest.raises(Full):
+        put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
+    put(archive, a_session(1))
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(len(bodies(archive))))
+    thread.start()
+    thread.join()
+    assert seen == [1]
+
+
+def test_an_archive_too_large_for_memory_waits_for_room(archive: Archive, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_refuge, "LARGEST", 0)
+    fill(archive)
+    with pytest.raises(Full):
+        put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
     with pytest.raises(Full, match="each minute"):
         put(archive, a_session(1))
+    archive.store.connection().execute("PRAGMA max_page_count = 1000000")
     clock.now += 60_000
     put(archive, a_session(1))
     assert (archive.disk, list(bodies(archive))) == ("ok", ["session-1"])
+
+
+def test_a_file_that_was_put_in_its_place_meanwhile_counts(archive: Archive, clock: StoppedClock, tmp_path: Path) -> None:
+    other = Archive(tmp_path / "other.db", source=archive.source, clock=clock)
+    put(other, a_session(7))
+    other.close()
+    fill(archive)
+    with pytest.raises(Full):
+        put(archive, *(a_session(n, "x" * 4000) for n in range(50)))
+    os.replace(tmp_path / "other.db", archive.path)
+    clock.now += 60_000
+    archive.mend()
+    assert list(bodies(archive)) == ["session-7"]
+
+
+def fill(archive: Archive) -> None:
+    """As if the disk had no room from now on, as far as this thread's connection to the file is concerned."""
+    archive.store.connection().execute("PRAGMA max_page_count = 1")
+
+
+def records_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        return int(file.execute("SELECT count(*) FROM ledger_rows").fetchone()[0])
 
 
 def damage(path: Path) -> None:

@@ -1,0 +1,55 @@
+"""The archive's store, which goes on in memory when the disk is full and comes back when there is room.
+
+What was lost with the refused write is read again; a crash in between costs a second reading and one new copy at the relay.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+
+from ledger.errors import Full
+from ledger.store import Head, Row, Tombstone
+from ledger.stores.sqlite import SqliteStore
+
+log = logging.getLogger("agent.archive")
+
+
+class EnduringStore(SqliteStore):
+    """A write that found no room raises Full, once; the next one is taken by memory."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            super().__init__(path, synchronous="NORMAL")
+        except Full:
+            self._endure()
+
+    def _endure(self) -> None:
+        if self.take_refuge():
+            log.warning("the disk of %s is full: going on in memory; make room, it is tried again each minute", self.path)
+
+    @contextmanager
+    def transaction(self, *, synchronous: str | None = None) -> Iterator[Connection]:
+        outermost = not self._file.in_transaction()
+        try:
+            with super().transaction(synchronous=synchronous) as sql:
+                yield sql
+        except Full:
+            if outermost:
+                self._endure()
+            raise
+
+    def apply(self, tenant: str, before: Head | None, after: Head, puts: Sequence[Row] = (), gone: Sequence[Tombstone] = ()) -> None:
+        outermost = not self._file.in_transaction()
+        try:
+            super().apply(tenant, before, after, puts, gone)
+        except Full:
+            if outermost:
+                self._endure()
+            raise
+
+    def come_home(self) -> None:
+        super().come_home()
+        log.info("there is room on the disk again: everything was written down")
