@@ -103,6 +103,7 @@ class Day(Struct, omit_defaults=True, kw_only=True):
     date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
     tz: str | None = None
     rows: list[DayRow] = []
+    origin: Name | None = None
 
 
 KINDS: dict[str, type[Struct]] = {"session": Session, "usage": Usage, "block": Block, "limit": Limit, "machine": Machine, "day": Day}

@@ -86,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=["csv", "jsonl", "json"], default="csv")
     export.add_argument("--kind", default="session")
     export.add_argument("--output", type=Path, help="a file instead of stdout")
+    brought = add("import", "take over ccusage's JSON or a tracker's database, once; --list shows and --remove undoes it")
+    brought.add_argument("file", metavar="FILE", nargs="?", help="the file, or - for JSON on stdin")
+    brought.add_argument("--list", action="store_true", dest="show", help="what was imported, and what of it counts")
+    brought.add_argument("--remove", action="store_true", help="forget what came with FILE (its name, its id, or all)")
+    brought.add_argument("--json", action="store_true")
     pair = add("pair", "remember a relay and its key, and check both")
     pair.add_argument("url", metavar="URL")
     pair.add_argument("new_key", metavar="KEY", nargs="?", default="-", help="the key, or - to read it from stdin")
@@ -93,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     service.add_argument("action", choices=["install", "remove", "status"])
     forget = add("forget", "forget one session for good, here and at the relay")
     forget.add_argument("id", metavar="SESSION")
+    seal = add("seal", "the link with which a browser opens sealed names")
+    seal.add_argument("--use", metavar="KEY", help="use the key of another machine: its link, or - to read it from stdin")
     add("statusline", "keep the official limits from the tool's status line (JSON on stdin)")
     return top
 
@@ -128,11 +135,22 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     try:
         with HomeLock(settings.home) as lock:
+            settings = _with_seal(settings, options)
             while Agent(settings, open_identity(settings.home), lock).run():
-                settings = settings_of.load(given(options))
+                settings = _with_seal(settings_of.load(given(options)), options)
     except Taken as taken:
         print(f"{taken}; nothing to do", file=sys.stderr)
     return DONE
+
+
+def _with_seal(settings: Settings, options: argparse.Namespace) -> Settings:
+    """Make the seal key before the agent looks out for changes of its settings."""
+    if settings.privacy != "sealed":
+        return settings
+    from local_agent import seals
+
+    seals.seal_key(settings.home)
+    return settings_of.load(given(options))
 
 
 def once(settings: Settings, options: argparse.Namespace) -> int:
@@ -182,6 +200,23 @@ def export(settings: Settings, options: argparse.Namespace) -> int:
     return DONE
 
 
+def bring_in(settings: Settings, options: argparse.Namespace) -> int:
+    from local_agent.imports import command
+
+    if bool(options.file) == bool(options.show):
+        raise Misuse("name one file to import (or to --remove), or say --list")
+    if options.remove:
+        count = command.undo(settings, options.file)
+        print(json.dumps({"removed": count}) if options.json else f"removed {count} imported items; the relay forgets them with the next push")
+        return DONE
+    said = command.listed(settings) if options.show else command.take(settings, options.file)
+    if options.json:
+        print(json.dumps(said, indent=2))
+    else:
+        print("\n".join(map(command.in_words, said)) or "nothing was imported" if isinstance(said, list) else command.in_words(said))
+    return DONE
+
+
 def pair(settings: Settings, options: argparse.Namespace) -> int:
     from local_agent import checkup
 
@@ -224,6 +259,15 @@ def forget(settings: Settings, options: argparse.Namespace) -> int:
     return DONE
 
 
+def seal(settings: Settings, options: argparse.Namespace) -> int:
+    from local_agent import seals
+
+    if options.use:
+        seals.use(settings.home, sys.stdin.readline() if options.use == "-" else options.use)
+    print(seals.in_words(settings))
+    return DONE
+
+
 COMMANDS: dict[str, Command] = {
-    "run": run, "once": once, "status": status, "doctor": doctor, "verify": verify, "export": export, "pair": pair, "service": service, "forget": forget,
+    "run": run, "once": once, "status": status, "doctor": doctor, "verify": verify, "export": export, "import": bring_in, "pair": pair, "service": service, "forget": forget, "seal": seal,
 }  # fmt: skip

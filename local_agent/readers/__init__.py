@@ -33,6 +33,7 @@ class Reader(Protocol):
 def build_readers(settings: Settings, *, book: Any = None, user: Path | None = None) -> list[Reader]:
     """A reader for everything that the settings name; *book* is the price book, which knows where long context costs more."""
     from ledger.prices import PriceBook
+    from local_agent.imports.reader import ImportReader
     from local_agent.readers.accounts import Accounts
     from local_agent.readers.statusline import StatuslineReader
 
@@ -41,7 +42,7 @@ def build_readers(settings: Settings, *, book: Any = None, user: Path | None = N
     accounts = Accounts(None if settings.no_defaults else user)
     return [
         *_trackers(settings, accounts.of(None)), *_claude(settings, book, accounts, user), *_tools(settings, book),
-        StatuslineReader(settings.home, accounts.of),
+        StatuslineReader(settings.home, accounts.of), ImportReader(),
     ]  # fmt: skip
 
 
