@@ -48,7 +48,7 @@ class Agent:
         self._stop, self._look, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._anew, self._trouble = False, ""
         self._notifier = Notifier(settings.notify)
-        self.archive = Archive(settings.archive, source=identity.source, clock=clock, privacy=settings.privacy)
+        self.archive = Archive(settings.archive, source=identity.source, clock=clock)
         if self.archive.rescued is not None:
             log.warning("the archive was damaged and set aside; %d records were saved, and the tools are read again", self.archive.rescued)
         self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
@@ -219,7 +219,7 @@ class Agent:
 def is_no_news(settings: Settings) -> Callable[[str], bool]:
     """Which changed paths are our own writing, or only neighbours of a tracker's database."""
     ours, limits = f"{settings.home}/", f"{settings.home}/statusline"
-    kept = {f"{settings.home}/settings.json", f"{settings.home}/key"}
+    kept = {f"{settings.home}/{name}" for name in ("settings.json", "key", "seal")}
     trackers: dict[str, tuple[str, ...]] = {}
     for path in settings.trackers:
         trackers[str(path.parent)] = (*trackers.get(str(path.parent), ()), path.name)

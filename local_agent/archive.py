@@ -19,16 +19,12 @@ from ledger.record import MODULUS, Record, Ref
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
-from local_agent.fastjson import decode, encode
-from local_agent.privacy import NAMES, Privacy
 from local_agent.refuge import EnduringStore
 
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
 RETRY_FULL_MS = 60_000
 MOST_REFS = 90
-
-PLAIN = Privacy()
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agent_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -49,8 +45,8 @@ class Step:
     *fresh* may name sessions that cannot have a record yet, which spares looking for one.
     """
 
-    def __init__(self, sql: sqlite3.Connection, source: str, privacy: Privacy = PLAIN) -> None:
-        self.sql, self.source, self.privacy = sql, source, privacy
+    def __init__(self, sql: sqlite3.Connection, source: str) -> None:
+        self.sql, self.source = sql, source
         self.fresh: set[str] = set()
         self.puts: dict[Ref, Record] = {}
         self.gone: set[Ref] = set()
@@ -85,7 +81,7 @@ class Archive:
     *rescued* says how many records were saved from a damaged file, None if there was none.
     """
 
-    def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int], privacy: str = NAMES) -> None:
+    def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int]) -> None:
         self.path, self.source, self.clock = Path(path), source, clock
         self.on_change: Callable[[], None] | None = None
         self.rescued: int | None = None
@@ -93,8 +89,6 @@ class Archive:
         self._turn = threading.RLock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.store = self._open()
-        self.privacy = Privacy(privacy, self._alias_key())
-        self._hide()
 
     @property
     def disk(self) -> str:
@@ -137,25 +131,13 @@ class Archive:
             store.apply(LOCAL, None, first)
         return store
 
-    def _alias_key(self) -> bytes:
+    def alias_key(self) -> bytes:
         """Made once: an alias is the same as long as this archive lives."""
         sql = self.store.connection()
         if not sql.execute("SELECT 1 FROM agent_notes WHERE name = 'alias key'").fetchone():
             with self.store.transaction() as sql:
                 sql.execute("INSERT OR IGNORE INTO agent_notes VALUES ('alias key', ?)", (os.urandom(32).hex(),))
         return bytes.fromhex(sql.execute("SELECT value FROM agent_notes WHERE name = 'alias key'").fetchone()[0])
-
-    def _hide(self) -> None:
-        """Where names may no longer be told, records that tell them are told anew. What may be told again, readers tell."""
-        if self.note("privacy") in (None, self.privacy.mode):
-            if self.note("privacy") is None:
-                with self.store.transaction() as sql:
-                    sql.execute("INSERT OR REPLACE INTO agent_notes VALUES ('privacy', ?)", (self.privacy.mode,))
-            return
-        with self.step("privacy") as step:
-            for row in list(self.store.rows(LOCAL, self.source, kind="session")):
-                step.put(Record("session", row.ref.id, encode(self.privacy.applied(decode(row.body))).decode()))
-            step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES ('privacy', ?)", (self.privacy.mode,))
 
     def note(self, name: str) -> str | None:
         """A short text that is kept beside the records."""
@@ -194,7 +176,7 @@ class Archive:
                 raise Full("the disk is full: make room, the agent tries again each minute")
             try:
                 with self.store.transaction() as sql:
-                    step = Step(sql, self.source, self.privacy)
+                    step = Step(sql, self.source)
                     yield step
                     changed = self._write(self.store, step.puts, step.gone)
             except Full:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -69,10 +69,10 @@ def _add(total: list[Any], amounts: tuple[Any, ...]) -> None:
 
 
 class DayHorizon:
-    """Keeps the mirror's tables of what aged out up to date; cheap when nothing changed."""
+    """Keeps the mirror's tables of what aged out up to date; cheap when nothing changed. *project*: what its name leaves as."""
 
-    def __init__(self, database: Database, mirror: Mirror, *, tenant: str, source: str, tz: str) -> None:
-        self._database, self._mirror, self._tz = database, mirror, tz
+    def __init__(self, database: Database, mirror: Mirror, *, tenant: str, source: str, tz: str, project: Callable[[str], str | None] = str) -> None:
+        self._database, self._mirror, self._tz, self._project = database, mirror, tz, project
         self._rows = {"tenant": tenant, "source": source}
         self._done: tuple[int | None, int] | None = None
 
@@ -127,4 +127,4 @@ class DayHorizon:
             own = json.loads(body)
             about = json.loads(session) if session else own
             usage = tuple(tuple(row) for row in own.get("usage", ()))
-            yield Aged(str(about.get("session_type") or "unknown"), str(about.get("project") or ""), usage)
+            yield Aged(str(about.get("session_type") or "unknown"), self._project(str(about.get("project") or "")) or "", usage)

@@ -12,12 +12,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from ledger.record import EMPTY_DIGEST, MODULUS, Ref, from_hex, to_hex
 from local_agent.batch import Batch, Change, Place
 
 MOST_IN_FLIGHT = 4
+HASHES_KEPT = 1024
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS mirror_place(one INTEGER PRIMARY KEY CHECK(one = 1), lease TEXT, seq INTEGER NOT NULL, digest TEXT NOT NULL, committed INTEGER NOT NULL);
@@ -31,13 +33,16 @@ CREATE TABLE IF NOT EXISTS mirror_notes(name TEXT PRIMARY KEY, value TEXT NOT NU
 """
 
 OURS = "t.tenant = :tenant AND t.source = :source AND t.lease = (SELECT lease FROM ledger_heads h WHERE h.tenant = :tenant AND h.source = :source)"
-IN_MIRROR = "EXISTS (SELECT 1 FROM mirror_rows m WHERE m.kind = {kind} AND m.id = t.id AND m.hash = t.hash)"
-SET_ASIDE = "EXISTS (SELECT 1 FROM mirror_stubs s WHERE s.kind = {kind} AND s.id = t.id AND s.hash = t.hash AND s.held)"
+IN_MIRROR = "EXISTS (SELECT 1 FROM mirror_rows m WHERE m.kind = {kind} AND m.id = t.id AND m.hash = {hash})"
+SET_ASIDE = "EXISTS (SELECT 1 FROM mirror_stubs s WHERE s.kind = {kind} AND s.id = t.id AND s.hash = {hash} AND s.held)"
+
+AS_IT_LEAVES = "CASE WHEN t.kind IN ({kinds}) THEN leaves_as(t.kind, t.id, t.body, t.hash) ELSE t.hash END"
+"""The hash of what a row is on its way out: names may have to stay here."""
 
 TO_PUT = f"""
 SELECT t.kind, t.id, t.hash, t.body, t.seq, t.rowid FROM ledger_rows t
 WHERE {OURS} AND t.seq >= :seq AND (t.seq, t.rowid) >= (:seq, :row) AND t.code IS NULL
-  AND NOT {IN_MIRROR.format(kind="t.kind")} AND NOT {SET_ASIDE.format(kind="t.kind")}
+  AND NOT {IN_MIRROR.format(kind="t.kind", hash="%(hash)s")} AND NOT {SET_ASIDE.format(kind="t.kind", hash="%(hash)s")}
   AND NOT EXISTS (SELECT 1 FROM mirror_aged a WHERE a.kind = t.kind AND a.id = t.id)
 ORDER BY t.seq, t.rowid LIMIT :most
 """
@@ -45,7 +50,7 @@ ORDER BY t.seq, t.rowid LIMIT :most
 
 DAYS_TO_PUT = f"""
 SELECT 'day', t.id, t.hash, t.body FROM mirror_days t
-WHERE NOT {IN_MIRROR.format(kind="'day'")} AND NOT {SET_ASIDE.format(kind="'day'")} LIMIT :most
+WHERE NOT {IN_MIRROR.format(kind="'day'", hash="t.hash")} AND NOT {SET_ASIDE.format(kind="'day'", hash="t.hash")} LIMIT :most
 """
 
 IN_TRUTH = """(EXISTS (SELECT 1 FROM mirror_days d WHERE m.kind = 'day' AND d.id = m.id)
@@ -89,10 +94,26 @@ class Stub:
     held: bool
 
 
+class Leaving(Protocol):
+    """What becomes of records on their way to the relay."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that may not leave as they are."""
+        ...
+
+    def outward(self, kind: str, id: str, body: str, hash: int) -> tuple[str, int]: ...
+
+
 class Mirror:
-    def __init__(self, database: Database, *, tenant: str, source: str) -> None:
-        self._database = database
+    """*leaving* makes of a row what may leave; hashes here are always of that, so another rule is just another difference."""
+
+    def __init__(self, database: Database, *, tenant: str, source: str, leaving: Leaving | None = None) -> None:
+        self._database, self._leaving = database, leaving
         self._truth = {"tenant": tenant, "source": source}
+        kinds = ", ".join(f"'{kind}'" for kind in leaving.kinds) if leaving else ""
+        self._to_put_sql = TO_PUT % {"hash": AS_IT_LEAVES.format(kinds=kinds) if kinds else "t.hash"}
+        self._hash_of_leaving = lru_cache(maxsize=HASHES_KEPT)(self._leaves_as)
         self.look_again()
         self.prepare()
 
@@ -139,10 +160,25 @@ class Mirror:
         if last < self._place[0]:
             self.look_again()  # the archive went back in time
         seq, row = self._place
-        rows = self._sql.execute(TO_PUT, {**self._truth, "seq": seq, "row": row, "most": most}).fetchall()
+        rows = self._ready().execute(self._to_put_sql, {**self._truth, "seq": seq, "row": row, "most": most}).fetchall()
         # Whatever was passed over is equal, and a change to it would get a later number.
         self._place = (rows[0][4], rows[0][5]) if rows else (max(seq, last), row if last <= seq else 0)
-        return [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body, _, _ in rows]
+        return [self._change(*row[:4]) for row in rows]
+
+    def _ready(self) -> sqlite3.Connection:
+        """The connection with the rule for what leaves; connections come and go, so it is told each time."""
+        sql = self._sql
+        if self._leaving:
+            sql.create_function("leaves_as", 4, self._hash_of_leaving, deterministic=True)
+        return sql
+
+    def _leaves_as(self, kind: str, id: str, body: str, hash: bytes) -> bytes:
+        assert self._leaving
+        return as_blob(self._leaving.outward(kind, id, body, as_hash(hash))[1])
+
+    def _change(self, kind: str, id: str, hash: bytes, body: str) -> Change:
+        told, number = self._leaving.outward(kind, id, body, as_hash(hash)) if self._leaving else (body, as_hash(hash))
+        return Change(Ref(kind, id), number, told)
 
     def _to_delete(self, most: int) -> list[Change]:
         seq, purged = self._sql.execute("SELECT max(seq), max(purged_seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()

@@ -34,7 +34,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _alone(settings: Settings, identity: Identity) -> dict[str, Any]:
-    archive = Archive(settings.archive, source=identity.source, clock=now_ms, privacy=settings.privacy)
+    archive = Archive(settings.archive, source=identity.source, clock=now_ms)
     try:
         eyes = Eyes(archive, build_readers(settings, book=PriceBook.load()), machine_of(settings))
         while eyes.look(whole=True):

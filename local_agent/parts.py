@@ -15,13 +15,14 @@ from typing import Any, Protocol
 from ledger import __version__
 from ledger.errors import Full, LedgerError
 from ledger.record import Record
-from local_agent import pairing
+from local_agent import pairing, seals
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay, Reporter
 from local_agent.horizon import DayHorizon
 from local_agent.identity import Identity
 from local_agent.log import where
 from local_agent.mirror import Mirror
+from local_agent.privacy import ALIASES, SEALED, Privacy
 from local_agent.settings import Settings
 from local_agent.transport import HttpTransport, Transport, open_session
 
@@ -117,10 +118,20 @@ def open_delivery(
     if not settings.relay or not settings.key:
         return None
     key = pairing.read_key(settings.key)
-    mirror = Mirror(archive.store, tenant=LOCAL, source=archive.source)
-    horizon = DayHorizon(archive.store, mirror, tenant=LOCAL, source=archive.source, tz=settings.tz)
+    leaving = privacy_of(settings, archive)
+    mirror = Mirror(archive.store, tenant=LOCAL, source=archive.source, leaving=leaving)
+    horizon = DayHorizon(archive.store, mirror, tenant=LOCAL, source=archive.source, tz=settings.tz, project=lambda name: leaving.name("project", name))
     relay: Relay = pairing.relay_of(settings.relay, settings.aud or settings.relay, key)
     return Delivery(mirror, transport or HttpTransport(open_session(settings.relay)), relay, report=report, horizon=horizon)
+
+
+def privacy_of(settings: Settings, archive: Archive) -> Privacy:
+    """The rule for names that leave; what it needs is made when it is first needed."""
+    if settings.privacy == ALIASES:
+        return Privacy(ALIASES, key=archive.alias_key())
+    if settings.privacy == SEALED:
+        return Privacy(SEALED, seal=seals.open_seal(settings.home))
+    return Privacy(settings.privacy)
 
 
 class Report:

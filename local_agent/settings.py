@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from ledger.errors import Misconfigured, Misuse
 from local_agent.identity import make_private, write_durably
 
-PRIVACIES = ("names", "aliases", "none")
+PRIVACIES = ("names", "aliases", "sealed", "none")
 N = TypeVar("N", int, float)
-SETTINGS_FILE, KEY_FILE = "settings.json", "key"
+SETTINGS_FILE, KEY_FILE, SEAL_FILE = "settings.json", "key", "seal"
 
 NAMES = {
     "home": "AGENT_HOME", "relay": "RELAY_URL", "aud": "RELAY_AUD", "key": "RELAY_KEY", "trackers": "TRACKER_DB", "tracker_tz": "TRACKER_TZ",
@@ -251,7 +251,7 @@ def keep(home: Path, **changes: object) -> None:
 def mark(home: Path) -> tuple[int, ...]:
     """Differs after whatever is kept in the home was changed: a pairing, a setting."""
     found = []
-    for name in (SETTINGS_FILE, KEY_FILE):
+    for name in (SETTINGS_FILE, KEY_FILE, SEAL_FILE):
         try:
             found.append((home / name).stat().st_mtime_ns)
         except OSError:
@@ -269,17 +269,18 @@ def keep_key(home: Path, text: str) -> None:
     write_durably(home / KEY_FILE, text.strip().encode() + b"\n")
 
 
-def read_secret(path: Path) -> str | None:
+def read_secret(path: Path, *, again: str = "pair again") -> str | None:
+    """A secret that only this person could have put there and can read; None if there is none. *again*: how to get another."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return None
     except OSError:
-        raise Misconfigured(f"{path} cannot be opened safely (is it a link?): remove it and pair again") from None
+        raise Misconfigured(f"{path} cannot be opened safely (is it a link?): remove it, then {again}") from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
-            raise Misconfigured(f"{path} is not a file of yours: remove it and pair again")
+            raise Misconfigured(f"{path} is not a file of yours: remove it, then {again}")
         if stat.S_IMODE(found.st_mode) & 0o077:
             raise Misconfigured(f"{path} can be read by others: run  chmod 600 {path}  (and think of making a new key)")
         if stat.S_IMODE(os.stat(path.parent).st_mode) & 0o022:

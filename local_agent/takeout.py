@@ -35,7 +35,7 @@ def forget(settings: Settings, id: str) -> str:
     identity = open_identity(settings.home)
     try:
         with HomeLock(settings.home):
-            archive = Archive(settings.archive, source=identity.source, clock=now_ms, privacy=settings.privacy)
+            archive = Archive(settings.archive, source=identity.source, clock=now_ms)
             try:
                 if archive.get(Ref("session", id)) is None:
                     raise LedgerError(f"there is no session {id!r} (its key is shown by  local_agent export --format jsonl)")

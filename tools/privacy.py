@@ -13,24 +13,24 @@ from ledger import bodies
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
 BEGIN, END = "<!-- fields: begin -->", "<!-- fields: end -->"
-NAMES = "a name: as it is, as an alias, or not at all, by `--privacy`"
+NAMES = "a name: as it is, as an alias, sealed, or not at all, by `--privacy`"
 WORDS = {
     "session": {
         "id": "the tool's own session id", "session_type": "which tool", "start_time": "when it began", "end_time": "when it ended",
         "last_activity": "when it last did something", "is_active": "whether it goes on", "stale": "whether it says so without a sign of life",
         "total_messages": "how many messages", "models_used": "which models", "estimated_tokens": "all tokens together",
-        "conversation_id": "the tool's id of the conversation", "project": f"last part of the folder's path; {NAMES}",
+        "conversation_id": "the tool's id of the conversation; if it is no UUID, left out unless names may leave", "project": f"last part of the folder's path; {NAMES}",
         "title": f"the title that the tool gave it, never a prompt; {NAMES}", "git_branch": f"the branch; {NAMES}", "machine": "the machine's name",
         "account": "which of the tool's accounts, as a keyed hash or `default`", "metadata": "what a tracker wrote down beside (at most 4 KiB); left out unless names may leave",
         "provenance": "observed, declared or estimated", "context": "tokens of the last request and size of the window",
-        "columns": "a tracker's further columns, paths cut to their last part", "origin": "whether its file is gone",
+        "columns": "a tracker's further columns, paths cut to their last part; text left out unless names may leave", "origin": "whether its file is gone",
         "usage": "tokens by quarter-hour, model and price class, number of requests, cost that the tool reported", "more": "how many older parts of its usage there are",
     },
     "usage": {"session": "whose usage", "usage": "older rows of it, as above"},
     "block": {
         "id": "the tracker's id", "start_time": "when it began", "end_time": "when it ended", "session_type": "which tool", "total_sessions": "how many sessions",
         "total_tokens": "how many tokens", "efficiency_score": "as the tracker says", "is_complete": "whether it is over", "tracker": "which tracker, as a hash",
-        "columns": "the tracker's further columns",
+        "columns": "the tracker's further columns; text left out unless names may leave",
     },
     "limit": {
         "tool": "which tool", "account": "which account, as above", "window": "five hours or a week", "used_percent": "how much is used", "resets_at": "when it resets",
@@ -38,10 +38,10 @@ WORDS = {
     },
     "machine": {
         "name": "the machine's name", "os": "its system", "version": "the agent's version", "tz": "its time zone",
-        "readers": "what each reader counted, skipped or could not read, by number and reason",
+        "readers": "what each reader counted, skipped or could not read, by number and reason; files and folders are named only if names may leave",
         "note": "one line on what the relay should tell whoever looks, such as how many values of an old client's post could not be kept", "disk": "`full` while its disk is", "sample": "whether this is sample data",
     },
-    "day": {"date": "a local day", "tz": "in this zone", "rows": "tokens by tool, model, price class and project of sessions that the relay no longer keeps"},
+    "day": {"date": "a local day", "tz": "in this zone", "rows": "tokens by tool, model, price class and project of sessions that the relay no longer keeps; the project by `--privacy`", "origin": "whether it was imported"},
 }  # fmt: skip
 
 

@@ -29,7 +29,8 @@ STEP_LINES = 6_000
 STEP_BYTES = 256 << 20
 LOOK_EVERY_MS = 10_000
 """How often to look for ourselves while somebody tells us what changes."""
-PRIVACY = "privacy of claude_code"
+PRIVACY, PLAIN = "privacy of claude_code", "names"
+"""Archives hold plain names; one of an earlier version may say here that it held them by another rule."""
 NAMED = 3
 MANY = 100
 """So many unreadable places are named; the others are counted."""
@@ -120,7 +121,7 @@ class ClaudeReader:
     def _open(self, archive: Archive) -> None:
         with archive.step(self.name) as step:
             if tables.prepare(step.sql):
-                step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, archive.privacy.mode))
+                step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, PLAIN))
             self._files.load(step.sql)
             book = Book(self._threshold)
             book.load(step.sql, self._files.by_path.values())
@@ -269,14 +270,14 @@ class ClaudeReader:
         return changed
 
     def _tell_names(self, archive: Archive) -> int:
-        """Told by another rule of privacy before? Then every session is told anew."""
-        if archive.note(PRIVACY) == archive.privacy.mode:
+        """Told by another rule than plainly, by an earlier version? Then every session is told anew."""
+        if archive.note(PRIVACY) == PLAIN:
             return 0
         assert self._book is not None
         with archive.step(self.name) as step:
             self._book.begin(step.sql)
             self._hand_over(step, sorted(self._book.sessions.values()))
-            step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, archive.privacy.mode))
+            step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, PLAIN))
             changed = len(step.puts)
         self._book.end()
         return changed

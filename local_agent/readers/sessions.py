@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from ledger.record import Record, Ref
 from local_agent.archive import Step
 from local_agent.fastjson import decode, encode
+from local_agent.privacy import tidy
 
 SESSION, USAGE = "session", "usage"
 ROWS_KEPT = 150
@@ -121,7 +122,7 @@ def _merged(observed: Body, declared: Iterable[Body]) -> dict[str, object]:
 def _put(step: Step, key: str, body: Body) -> None:
     """The record, and records of its own for rows beyond what one should hold."""
     before = None if key in step.fresh else step.get(Ref(SESSION, key))
-    shown = step.privacy.applied(body)
+    shown = tidy(body)
     usage = shown.get("usage")
     rows: list[object] = usage if isinstance(usage, list) else []
     more = max(0, len(rows) - 1) // ROWS_KEPT

@@ -55,7 +55,7 @@ def compare(settings: Settings, program: Ccusage) -> Result:
     from local_agent.identity import open_identity
     from local_agent.parts import now_ms
 
-    archive = Archive(settings.archive, source=open_identity(settings.home).source, clock=now_ms, privacy=settings.privacy)
+    archive = Archive(settings.archive, source=open_identity(settings.home).source, clock=now_ms)
     try:
         result = _once(settings, program, archive, PriceBook.load())
         if any(UNEXPLAINED in each.rules for each in result.differences):

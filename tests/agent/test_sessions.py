@@ -131,43 +131,8 @@ def home(tmp_path: Path) -> Home:
     return found
 
 
-def told(home: Home, path: Path, privacy: str) -> dict[str, Any]:
-    with closing(Desk(path, home.folder, privacy=privacy)) as desk:
-        desk.look()
-        return {name: desk.bodies()[UUID].get(name) for name in ("project", "title", "git_branch")}
-
-
-def test_names_are_told_as_aliases_or_not_at_all(home: Home, tmp_path: Path) -> None:
-    assert told(home, tmp_path / "names.db", "names") == {"project": "relay", "title": "Mend the relay", "git_branch": "main"}
-    assert told(home, tmp_path / "none.db", "none") == {"project": None, "title": None, "git_branch": None}
-    aliases = told(home, tmp_path / "aliases.db", "aliases")
-    assert [text.partition("-")[0] for text in aliases.values()] == ["project", "session", "branch"]
-    assert not any(word in str(aliases) for word in ("relay", "Mend", "main"))
-
-
-def test_an_alias_is_the_same_every_time_and_another_on_another_machine(home: Home, tmp_path: Path) -> None:
-    first, again, other = (told(home, tmp_path / name, "aliases") for name in ("a.db", "a.db", "b.db"))
-    assert first == again != other
-
-
-@pytest.mark.parametrize("privacies", list(itertools.permutations(("names", "aliases", "none"), 2)))
-def test_another_choice_changes_what_was_told_before(home: Home, tmp_path: Path, privacies: tuple[str, str]) -> None:
-    told(home, tmp_path / "a.db", privacies[0])
-    after = told(home, tmp_path / "a.db", privacies[1])
-    assert after == told(home, tmp_path / "a.db", privacies[1])
-    assert (after["project"] == "relay") == (privacies[1] == "names")
-    assert (after["project"] is None) == (privacies[1] == "none")
-
-
-def test_what_trackers_tell_in_words_is_hidden_too(tmp_path: Path) -> None:
-    with closing(Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW, privacy="none")) as archive:
-        columns = {"efficiency_score": 0.5, "updated_at": "2026-01-01T00:00:00.000Z", "note": "my secret"}
-        in_one_step(archive, lambda step: sessions.declare(step, "abcd1234", KEY, {**TRACKED, "columns": columns}))
-        body = held(archive)[KEY]
-        assert body["columns"] == {"efficiency_score": 0.5, "updated_at": "2026-01-01T00:00:00.000Z"}
-        assert "metadata" not in body and "Mend" not in str(body)
-
-
 def test_a_name_is_one_line_without_what_terminals_obey(home: Home, tmp_path: Path) -> None:
     home.write(b'{"type":"summary","summary":"red \\u001b[31m\\u2028 text\\n","leafUuid":"x"}')
-    assert told(home, tmp_path / "a.db", "names")["title"] == "red  [31m  text"
+    with closing(Desk(tmp_path / "a.db", home.folder)) as desk:
+        desk.look()
+        assert desk.bodies()[UUID]["title"] == "red  [31m  text"

@@ -78,7 +78,7 @@ class Desk:
 
     def __init__(self, path: Path, *homes: Path, **how: Any) -> None:
         self.path, self.homes, self.how = path, homes, how
-        self.archive = Archive(path, source="laptop", clock=lambda: NOW, privacy=how.pop("privacy", "names"))
+        self.archive = Archive(path, source="laptop", clock=lambda: NOW)
         self.reader = ClaudeReader(homes, **how)
 
     def look(self) -> Any:
