@@ -17,10 +17,12 @@ from ledger.errors import Full
 from local_agent.archive import Archive, Step
 from local_agent.readers import sessions
 from local_agent.readers.claude import tables
+from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.bodies import body_of, key_of, parts_of
-from local_agent.readers.claude.book import Book, File, Threshold
-from local_agent.readers.claude.files import Files, place_of
-from local_agent.readers.claude.scan import Batch, Scanner
+from local_agent.readers.claude.book import Book
+from local_agent.readers.claude.files import File, Files, place_of
+from local_agent.readers.claude.pack import Threshold
+from local_agent.readers.claude.scan import Scanner
 from local_agent.readers.claude.walk import Seen, Walk, own_session, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 
@@ -123,12 +125,12 @@ class ClaudeReader:
             if tables.prepare(step.sql):
                 step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, PLAIN))
             self._files.load(step.sql)
-            book = Book(self._threshold)
+            book = Book()
             book.load(step.sql, self._files.by_path.values())
         self._walk = Walk(roots_of(self._folders), clock_ns=self._clock_ns)
         self._book = book
         if self._scanner is None:
-            self._scanner = Scanner()
+            self._scanner = Scanner(self._threshold)
 
     def _looks_changed(self, path: str) -> bool:
         try:
@@ -173,7 +175,7 @@ class ClaudeReader:
                 book.take(file, batch)
                 files.keep(step.sql, book, file, batch)
                 self._limits(step, file, batch)
-                lines += len(batch.found)
+                lines += batch.lines
                 read += batch.end - batch.start
             if lines >= STEP_LINES or read >= STEP_BYTES:
                 more = True
@@ -181,7 +183,7 @@ class ClaudeReader:
         book.flush()
         files.flush(step.sql)
         self._walk.keep(step.sql, finished=not more)
-        self._hand_over(step, sorted(book.touched | files.touched))
+        self._hand_over(step, sorted(book.totals.touched | files.touched))
         return more
 
     def _batches(self, path: str) -> Iterable[tuple[File, Batch]]:
@@ -204,7 +206,7 @@ class ClaudeReader:
             file.device, file.inode = status.st_dev, status.st_ino
             more = True
             while more:
-                batch = self._scanner.scan(handle, file.place, status.st_size)
+                batch = self._scanner.scan(handle, file.place, status.st_size, path)
                 place_of(file, batch)
                 more = batch.more
                 file.size, file.changed = (status.st_size, status.st_mtime_ns) if not more else (-1, 0)
@@ -239,7 +241,7 @@ class ClaudeReader:
             if body is None:
                 sessions.unobserve(step, key)
                 continue
-            if session in book.fresh:
+            if session in book.totals.fresh:
                 step.fresh.add(key)
             sessions.observe(step, key, body)
 

@@ -5,8 +5,8 @@ import re
 import sqlite3
 from typing import Any
 
-from local_agent.readers.claude.book import SYNTHETIC, UNKNOWN, Book
-from local_agent.readers.claude.tables import PICO
+from local_agent.readers.claude.book import Book
+from local_agent.readers.claude.tables import PICO, SYNTHETIC, UNKNOWN
 from local_agent.readers.claude.tally import class_of, quarter_of
 
 WINDOW, LARGE_WINDOW = 200_000, 1_000_000

@@ -9,13 +9,16 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from local_agent.fastjson import decode, encode
-from local_agent.readers.claude.book import Book, File
-from local_agent.readers.claude.forms import Line, Message
-from local_agent.readers.claude.scan import Batch, instant, message_of, written
-from local_agent.readers.claude.walk import Walk
+from local_agent.readers.claude.batch import Batch
+from local_agent.readers.claude.tables import SESSION
+
+if TYPE_CHECKING:
+    from local_agent.readers.claude.book import Book
+    from local_agent.readers.claude.walk import Walk
 
 LENGTH_BITS = 10
 LOOSE_PART = -1
@@ -33,6 +36,23 @@ _PART = (
 def mark_of(text: bytes) -> int:
     """A short piece of a file as a number: what it is, and how long."""
     return crc32(text) << LENGTH_BITS | len(text)
+
+
+class File:
+    """A transcript as far as it was read; *own* is the session that its path names."""
+
+    __slots__ = (
+        "account", "changed", "device", "gone", "head", "id", "inode", "loose", "own", "path", "place", "size", "skipped", "slots", "tail", "title",
+    )  # fmt: skip
+
+    def __init__(
+        self, id: int, path: str, own: str, account: str, device: int = 0, inode: int = 0, size: int = 0, changed: int = 0, place: int = 0,
+        head: int = 0, tail: int = 0, slots: int = 0, loose: int = -1, gone: int = 0, title: str | None = None, skipped: dict[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.id, self.path, self.own, self.account = id, path, own, account
+        self.device, self.inode, self.size, self.changed = device, inode, size, changed
+        self.place, self.head, self.tail, self.slots, self.loose = place, head, tail, slots, loose
+        self.gone, self.title, self.skipped = gone, title, skipped or {}
 
 
 class Files:
@@ -102,7 +122,7 @@ class Files:
             self.touched |= {session for (session,) in sql.execute("SELECT session FROM claude_parts WHERE file = ?", (file.id,))}
         for name, part in batch.parts.items():
             session = book.session_id(name or file.own)
-            self._parts.append((session, file.id, part.cwd, *_branch(part.last), *_context(part.last_main)))
+            self._parts.append((session, file.id, *part))
             self.touched.add(session)
         self._loose_part(book, file, batch)
         self._dirty[file.path] = file
@@ -111,8 +131,7 @@ class Files:
     def _loose_part(self, book: Book, file: File, batch: Batch) -> None:
         """A line without an end counts, but says nothing of its session that the line with its end would not say again."""
         if batch.loose is not None:
-            session = book.sessions[batch.loose[0][2].sessionId or file.own]
-            self._parts.append((session, file.id, None, None, 0, LOOSE_PART, 0))
+            self._parts.append((batch.loose[SESSION], file.id, None, None, 0, LOOSE_PART, 0))
 
     def flush(self, sql: sqlite3.Connection) -> None:
         sql.executemany(f"DELETE FROM claude_parts WHERE file = ? AND context_at = {LOOSE_PART}", [(id,) for id in self.loosened])
@@ -148,20 +167,6 @@ def place_of(file: File, batch: Batch) -> None:
     if batch.end > batch.start:
         file.tail = mark_of(batch.tail)
     file.place = batch.end
-
-
-def _branch(line: Line | None) -> tuple[str | None, int]:
-    return (line.gitBranch, instant(line.timestamp or "") or 0) if line else (None, 0)
-
-
-def _context(line: Line | None) -> tuple[int, int]:
-    """When a session's last request was made, and the tokens of its whole prompt."""
-    return (instant(line.timestamp or "") or 0, _prompt(message_of(line))) if line else (0, 0)
-
-
-def _prompt(message: Message) -> int:
-    usage = message.usage
-    return 0 if usage is None else usage.input_tokens + usage.cache_read_input_tokens + written(message)
 
 
 def _row(file: File) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 
 from local_agent.readers.claude.forms import Damage, lenient
-from local_agent.readers.claude.scan import instant
+from local_agent.readers.claude.valid import instant
 from local_agent.readers.limits import Reading, reading
 
 # The number is an instant in seconds; nothing about a time zone is meant by it.

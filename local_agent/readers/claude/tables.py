@@ -38,6 +38,8 @@ DEAD = 3
 QUARTER_MS = 900_000
 DAY_MS = 86_400_000
 PICO = 10**12
+SYNTHETIC, UNKNOWN = "<synthetic>", "unknown"
+"""Models of lines that the tool wrote itself, and of lines that name none."""
 
 Words = tuple[int, ...]
 

@@ -1,11 +1,30 @@
 """The usage of a session, added up by quarter-hour and class, line by line, forwards and backwards."""
 from __future__ import annotations
 
-from local_agent.readers.claude.tables import AT, CLASS, COST, INPUT, OUTPUT, QUARTER_MS, READ, WRITE_1H, WRITE_5M, Words
+from array import array
+from collections.abc import Container, Sequence
+
+from local_agent.readers.claude.tables import (
+    AT,
+    CLASS,
+    COST,
+    INPUT,
+    OUTPUT,
+    QUARTER_MS,
+    READ,
+    SESSION,
+    WIDTH,
+    WRITE_1H,
+    WRITE_5M,
+    Words,
+)
 
 Row = list[int]
 Tally = dict[int, Row]
 """By slot and class: [first, last, input, output, write_5m, write_1h, read, requests, pico-dollars]."""
+
+Run = tuple[int, int, Row]
+"""Session, slot, and what some lines add up to."""
 
 FIRST, LAST, REQUESTS, PICOS = 0, 1, 7, 8
 CLASS_BITS = 16
@@ -23,6 +42,43 @@ def quarter_of(slot: int) -> int:
 
 def class_of(slot: int) -> int:
     return slot & (1 << CLASS_BITS) - 1
+
+
+def with_class(slot: int, classes: Sequence[int]) -> int:
+    """The slot with the class that its class is a place of in *classes*."""
+    class_ = slot & (1 << CLASS_BITS) - 1
+    return slot - class_ + classes[class_]
+
+
+def runs(words: array[int], synthetic: Container[int]) -> list[Run]:
+    """What lines add up to: (session, slot, row) for each run of lines of one session, quarter-hour and class."""
+    found: list[Run] = []
+    row: Row = []
+    session_before = slot_before = -1
+    columns = (words[n::WIDTH] for n in (AT, SESSION, CLASS, INPUT, OUTPUT, WRITE_5M, WRITE_1H, READ, COST))
+    for at, session, class_, input, output, five, hour, read, cost in zip(*columns, strict=True):
+        quarter, beyond = divmod(at, QUARTER_MS)
+        slot = (quarter * 2 + (beyond > 0)) << CLASS_BITS | class_
+        if slot == slot_before and session == session_before:
+            if at < row[0]:
+                row[0] = at
+            elif at > row[1]:
+                row[1] = at
+            row[2] += input
+            row[3] += output
+            row[4] += five
+            row[5] += hour
+            row[6] += read
+            row[7] += 1
+            if cost > 0:
+                row[8] += cost
+        else:
+            slot_before, session_before = slot, session
+            row = [at, at, input, output, five, hour, read, 1, cost if cost > 0 else 0]
+            found.append((session, slot, row))
+        if class_ in synthetic:
+            row[7] -= 1
+    return found
 
 
 def add(tally: Tally, words: Words, requests: int) -> None:
