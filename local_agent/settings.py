@@ -272,13 +272,16 @@ def keep_key(home: Path, text: str) -> None:
 def read_secret(path: Path, *, again: str = "pair again") -> str | None:
     """A secret that only this person could have put there and can read; None if there is none. *again*: how to get another."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return None
     except OSError:
         raise Misconfigured(f"{path} cannot be opened safely (is it a link?): remove it, then {again}") from None
+    found = os.fstat(descriptor)
+    if stat.S_ISDIR(found.st_mode):
+        os.close(descriptor)
+        raise Misconfigured(f"{path} is not a file of yours: remove it, then {again}")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             raise Misconfigured(f"{path} is not a file of yours: remove it, then {again}")
         if stat.S_IMODE(found.st_mode) & 0o077:

@@ -1,6 +1,9 @@
 """Finding by columns is finding one by one, whatever changed since the columns were made."""
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,3 +60,17 @@ def test_columns_are_made_anew_after_many_changes():
         house.view()
     assert house.view().sessions(Query()).total == 453
     assert len(house.view().columns().helds) == 453
+
+
+def test_words_are_not_found_in_names_that_the_laptop_sealed():
+    house = House()
+    laptop = house.laptop()
+    sealed = json.loads((Path(__file__).parent.parent / "vectors" / "sealed.json").read_text("utf-8"))[0]["sealed"]
+    laptop.pushes(a_session("s1", project=sealed, title=sealed, git_branch="main"), a_session("s2", project="sealed1", title="open"))
+    view = house.view()
+
+    def found(**query):
+        return [held.key for held in view.sessions(Query(**query)).sessions]
+
+    assert not [start for start in range(len(sealed) - 2) if "s1" in found(q=sealed[start : start + 3])]
+    assert found(q="sealed1") == ["s2"] and found(q="main") == ["s1"] and found(project=sealed) == ["s1"]
