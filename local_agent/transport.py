@@ -4,14 +4,21 @@ A redirect, a login page or a slow drip is an answer like any other here; what i
 """
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
+import truststore
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 CONNECT_S, READ_S, TOTAL_S = 5.0, 20.0, 30.0
 LONGEST_ANSWER = 1 << 20
@@ -57,7 +64,7 @@ class HttpTransport:
     def _read(self, answer: requests.Response, deadline: float) -> bytes:
         """The bytes exactly as they came, because those are what is signed."""
         content = bytearray()
-        while chunk := answer.raw.read(64 << 10, decode_content=False):
+        while chunk := answer.raw.read1(64 << 10, decode_content=False):
             content += chunk
             if len(content) > LONGEST_ANSWER:
                 raise requests.exceptions.ContentDecodingError("the answer is too long")
@@ -70,13 +77,69 @@ class HttpTransport:
         self._session.close()
 
 
+class _Impatient:
+    """A connection that waits for the head of an answer only so long, however busily it trickles in."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        guard = threading.Timer(TOTAL_S, self._give_up)
+        guard.daemon = True
+        guard.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            guard.cancel()
+
+    def _give_up(self) -> None:
+        with suppress(OSError, AttributeError):
+            self.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+
+class _Plain(_Impatient, HTTPConnection):
+    pass
+
+
+class _Secure(_Impatient, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+POOLS = {"http": _PlainPool, "https": _SecurePool}
+
+
+class Adapter(HTTPAdapter):
+    """Believes whom this computer believes, so that a company's own authority works as it does in a browser."""
+
+    def init_poolmanager(self, *words: Any, **options: Any) -> Any:
+        super().init_poolmanager(*words, **options, ssl_context=trust())
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options, ssl_context=trust())
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+
+def trust() -> ssl.SSLContext:
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def open_session(url: str) -> requests.Session:
-    """A session for this relay: no retries behind our back, no passwords from ~/.netrc, no proxy to this computer itself."""
+    """A session for this relay: certificates as this system judges them, no retries behind our back, no passwords from
+    ~/.netrc, no proxy to this computer itself."""
     session = requests.Session()
     session.auth = _no_password
     session.trust_env = urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=2, max_retries=0))
+        session.mount(scheme, Adapter(pool_connections=1, pool_maxsize=2, max_retries=0))
     session.headers.clear()
     return session
 
