@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.table import Figure, markdown, number, replaced
 
-PARTS = ("serving", "agent", "reading", "folding", "page", "cloud")
+PARTS = ("serving", "load", "agent", "reading", "folding", "page", "cloud")
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 

@@ -100,14 +100,14 @@ class Line:
         return reply
 
 
-def a_body(number: int, turn: int) -> str:
-    """A session record of usual size, about a kilobyte."""
-    now = time.time_ns() // 1_000_000
+def a_body(number: int, turn: int, ago_ms: int = 0) -> str:
+    """A session record of usual size, about a kilobyte, that ended some time ago."""
+    now = time.time_ns() // 1_000_000 - ago_ms
     quarter = now - now % 900_000
     usage = [[quarter - step * 900_000, quarter - step * 900_000 + 5, quarter - step * 900_000 + 800_000, "claude-opus-4-7", "standard", 120 + turn, 900, 0, 14_000, 250_000, 12, None] for step in range(8, 0, -1)]
     return json.dumps(
         {
-            "id": f"bench-{number}", "session_type": "claude_code", "start_time": usage[0][1], "last_activity": now, "is_active": True, "total_messages": 40 + turn,
+            "id": f"bench-{number}", "session_type": "claude_code", "start_time": usage[0][1], "last_activity": now, "is_active": not ago_ms, "total_messages": 40 + turn,
             "models_used": ["claude-opus-4-7"], "project": "relay", "title": "Batch relay uploads", "git_branch": "main", "context": {"used": 90_000, "size": 200_000}, "usage": usage,
         },
         separators=(",", ":"),
@@ -185,7 +185,7 @@ class Bench:
         for machine in made:
             machine.line.times.clear()
         errors: list[BaseException] = []
-        threads = [threading.Thread(target=_paced, args=(machine, number * 0.5 / machines, seconds, errors)) for number, machine in enumerate(made)]
+        threads = [threading.Thread(target=paced, args=(machine, number * 0.5 / machines, seconds, errors)) for number, machine in enumerate(made)]
         began = time.perf_counter()
         with self.cpu() as used:
             for thread in threads:
@@ -271,8 +271,8 @@ class Bench:
         return [Figure("relay: CPU while nothing happens", share, "%"), Figure("relay: resident after all this", resident_mib(self.pid), "MiB")]
 
 
-def _paced(machine: Machine, begin: float, seconds: float, errors: list[BaseException]) -> None:
-    """A push each half second, on time even after a slow one."""
+def paced(machine: Machine, begin: float, seconds: float, errors: list[BaseException], records: int = 5) -> None:
+    """A push of *records* sessions each half second, on time even after a slow one."""
     due = time.monotonic() + begin
     until_when = due + seconds
     turn = 0
@@ -281,7 +281,7 @@ def _paced(machine: Machine, begin: float, seconds: float, errors: list[BaseExce
         due += 0.5
         turn += 1
         try:
-            machine.push(5, turn)
+            machine.push(records, turn)
         except Exception as error:
             errors.append(error)
             return

@@ -16,6 +16,7 @@ from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.kept import Answer, Headers, Kept, compressed, prepared
+from ledger.lane import Lane
 from ledger.live import Live
 from ledger.viewers import Admission, Viewer
 
@@ -69,6 +70,7 @@ class Shell:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shell")
         # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
         self._natives = ThreadPoolExecutor(max(1, threads // 2), thread_name_prefix="native")
+        self._lane = Lane()
         self._bridge = Bridge(app, self._pool)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -113,7 +115,8 @@ class Shell:
         native = self._native.get(asked.path)
         if native is not None:
             body = await read_body(scope, receive, BIGGEST_BODY)
-            return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
+            async with self._lane.turn(len(body)):
+                return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
         tenant = self._who(asked) if self._who and asked.method == "GET" else None
         if tenant is None:
             answer = await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
