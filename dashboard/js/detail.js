@@ -1,7 +1,7 @@
 // One session, opened: its tokens by kind, when they were used, how the cost comes about, where the numbers come from.
-import { html, useEffect, useState } from "./lib.js";
+import { html, name as named, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
-import { clock, count, dateOf, DAY, dayShort, MINUTE, modelName, money, ms, plural, tokens, toolName, when } from "./format.js";
+import { clock, count, dateOf, DAY, dayShort, HOUR, MINUTE, modelName, money, ms, plural, tokens, toolName, when } from "./format.js";
 import { useWidth } from "./charts.js";
 
 const PROVENANCE = /** @type {Record<string, string>} */ ({
@@ -13,26 +13,38 @@ const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come f
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);
 const kindsOf = (t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
 
-/** Usage rows as at most *n* bars of equal length in time. */
+const STEPS = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 168, 336, 672, 1344, 2688].map((h) => h * HOUR);
+/** Down or up to a whole step of local time. */
+const whole = (t, step, round) => { const off = new Date(t).getTimezoneOffset() * MINUTE; return round((t - off) / step) * step + off; };
+
+/** Usage rows as at most *n* bars of equal length in time, between whole hours. */
 export function bucketed(usage, n) {
   const rows = usage.map((u) => ({ at: ms(u.at) ?? 0, ...kindsOf(u) })).filter((r) => r.at);
-  if (!rows.length) return { bars: [], from: 0, each: 0 };
-  const from = Math.min(...rows.map((r) => r.at)), to = Math.max(...rows.map((r) => r.at)) + 15 * MINUTE;
-  const each = Math.ceil((to - from) / n / (15 * MINUTE)) * 15 * MINUTE;
-  const bars = Array.from({ length: Math.max(1, Math.ceil((to - from) / each)) }, (_, i) => ({ at: from + i * each, input: 0, output: 0, cache_write: 0, cache_read: 0 }));
-  for (const r of rows) { const b = bars[Math.floor((r.at - from) / each)]; for (const [k] of KINDS) b[/** @type {"input"} */ (k)] += r[/** @type {"input"} */ (k)]; }
-  return { bars, from, each };
+  if (!rows.length) return { bars: [], from: 0, to: 0, each: 0 };
+  const first = Math.min(...rows.map((r) => r.at)), last = Math.max(...rows.map((r) => r.at)) + 15 * MINUTE;
+  const each = STEPS.find((step) => (last - first) / step <= n - 2) ?? STEPS[STEPS.length - 1], edge = Math.max(each, HOUR);
+  const from = whole(first, edge, Math.floor), to = whole(last, edge, Math.ceil);
+  const bars = Array.from({ length: Math.round((to - from) / each) }, (_, i) => ({ at: from + i * each, input: 0, output: 0, cache_write: 0, cache_read: 0 }));
+  for (const r of rows) { const b = bars[Math.min(bars.length - 1, Math.floor((r.at - from) / each))]; for (const [k] of KINDS) b[/** @type {"input"} */ (k)] += r[/** @type {"input"} */ (k)]; }
+  return { bars, from, to, each };
+}
+/** What an axis of *w* pixels says, and where: whole local hours or days, no two of them close. */
+export function ticks(from, to, each, w) {
+  const step = STEPS.find((t) => t >= Math.max(each, HOUR) && (t / (to - from)) * w >= 64) ?? to - from, out = [];
+  for (let t = whole(from, step, Math.ceil); t <= to; t += step) {
+    const time = clock(t);
+    out.push({ x: ((t - from) / (to - from)) * w, text: step >= DAY || (time === "00:00" && to - from > DAY) ? dayShort(dateOf(t)) : time });
+  }
+  return out;
 }
 function Buckets({ usage }) {
-  const [ref, w] = useWidth(480), h = 92, foot = 18, { bars, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
+  const [ref, w] = useWidth(480), h = 92, foot = 20, { bars, from, to, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
   const sum = (b) => b.input + b.output + b.cache_write + b.cache_read;
-  const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(26, Math.max(1.5, slot * 0.72));
-  const label = (t) => (each * bars.length > 2 * DAY ? dayShort(dateOf(t)) : clock(t));
-  const every = Math.max(1, Math.ceil(bars.length / Math.max(2, Math.floor(w / 90))));
-  return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${each / MINUTE} minutes`}>
+  const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(32, Math.max(1.5, slot * 0.72)), long = each < HOUR ? `${each / MINUTE} minutes` : plural(each / HOUR, "hour");
+  return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${long}`}>
+    ${bars.map((b, i) => { let y = h; return KINDS.map(([k, , c]) => { const v = (b[/** @type {"input"} */ (k)] / max) * (h - 4); y -= v; return v > 0.3 && html`<rect class=${c} x=${(i * slot + (slot - bw) / 2).toFixed(1)} y=${y.toFixed(1)} width=${bw.toFixed(1)} height=${v.toFixed(1)} />`; }); })}
     <line class="base" x1="0" x2=${w} y1=${h} y2=${h} />
-    ${bars.map((b, i) => { let y = h; return html`<g>${KINDS.map(([k, , c]) => { const v = (b[/** @type {"input"} */ (k)] / max) * (h - 4); y -= v; return v > 0.3 && html`<rect class=${c} x=${(i * slot).toFixed(1)} y=${y.toFixed(1)} width=${bw.toFixed(1)} height=${v.toFixed(1)} />`; })}
-      ${i % every === 0 && (i + 1) * slot < w - 20 && html`<text class="tick" x=${(i * slot).toFixed(1)} y=${h + 14}>${label(b.at)}</text>`}</g>`; })}</svg></div>`;
+    ${ticks(from, to, each, w).map(({ x, text }) => html`<line class="base" x1=${x.toFixed(1)} x2=${x.toFixed(1)} y1=${h} y2=${h + 4} /><text class="tick" x=${x.toFixed(1)} y=${h + 16} text-anchor=${x < 20 ? "start" : x > w - 20 ? "end" : "middle"}>${text}</text>`)}</svg></div>`;
 }
 const KIND = /** @type {Record<string, string>} */ ({ cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" });
 /** A cost explained: lines of one price together, the dearest first. */
@@ -66,14 +78,14 @@ function useAnswer(ask, path, mark) {
 export function Detail({ s, ask }) {
   const path = `sessions/${encodeURIComponent(s.key)}`, mark = `${s.last}/${s.all}`;
   const one = useAnswer(ask, path, mark), cost = useAnswer(ask, path + "/cost", mark), k = kindsOf(s.tokens ?? {}), now = S.minute.value;
-  const unpriced = s.unpriced ?? [], whole = Math.max(1, s.all);
-  const fact = (name, v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num"><bdi>${v}</bdi></dd></div>`;
-  return html`<div class="opened">
-    <div class="kinds"><div class="mix" aria-hidden="true">${KINDS.map(([id, , c]) => k[/** @type {"input"} */ (id)] > 0 && html`<span class=${c} style=${{ flexGrow: k[/** @type {"input"} */ (id)] / whole }}></span>`)}</div>
+  const unpriced = s.unpriced ?? [], sum = Math.max(1, s.all);
+  const fact = (name, v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num">${named(v)}</dd></div>`;
+  return html`<div class="opened"><div>
+    <div class="kinds"><div class="mix" aria-hidden="true">${KINDS.map(([id, , c]) => k[/** @type {"input"} */ (id)] > 0 && html`<span class=${c} style=${{ flexGrow: k[/** @type {"input"} */ (id)] / sum }}></span>`)}</div>
       <dl>${KINDS.map(([id, name, c]) => html`<div><dt><i class=${c} aria-hidden="true"></i>${name}</dt><dd class="num" title=${count(k[/** @type {"input"} */ (id)])}>${tokens(k[/** @type {"input"} */ (id)])}</dd></div>`)}</dl></div>
     <dl class="about">${fact("Started", s.start ? when(s.start, now) : "")}${fact("Last active", when(s.last, now))}${fact("Messages", s.total_messages ? count(s.total_messages) : "")}${fact("Branch", s.git_branch)}${fact("Tool", toolName(s.session_type))}${fact("Machine", s.machine)}${fact("Models", (s.models_used ?? []).map(modelName).join(", "))}${fact("Context", s.context?.size ? `${tokens(s.context.used)} of ${tokens(s.context.size)}` : "")}${fact("Session", s.id)}</dl>
     ${one.v?.usage?.length > 0 && html`<${Buckets} usage=${one.v.usage} />`}
     ${cost.v?.lines?.length > 0 ? html`<${Cost} cost=${cost.v} s=${s} />` : (one.failed || cost.failed) && html`<p class="sub">Buckets and cost line by line are shown when a source is connected.</p>`}
     <p class="sub note">${provenanceText(s.provenance)} ${unpriced.length > 0 ? `No price is known for ${unpriced.map(modelName).join(", ")}. ` : s.cost != null ? "Costs are list prices in force when the tokens were used, not a bill. " : ""}${s.reported_cost ? `The tool itself reported ${money(s.reported_cost)}. ` : ""}${s.origin === "gone" ? "Its log file has been deleted since; the numbers were kept. " : ""}${one.v?.sources?.length > 1 ? `Seen from ${plural(one.v.sources.length, "machine")}, counted once.` : ""}</p>
-  </div>`;
+  </div></div>`;
 }

@@ -88,6 +88,11 @@ export const monthName = (date) => intl("month", { month: "short", timeZone: "UT
 export const shiftDate = (date, n) => new Date(utc(date) + n * DAY).toISOString().slice(0, 10);
 
 // ---- names
+export const isSealed = (t) => /^sealed1\./.test(t);
+/** A name as it is shown. Equal sealed names are equal, so that a few letters tell one from another. */
+export const label = (t) => (isSealed(t) ? "sealed " + t.slice(8, 12) : t);
+/** How long a session took, or has been going on. */
+export const lengthOf = (s, now) => (s.is_active && !s.end_time && s.start ? Math.max(0, now - s.start) : s.length);
 const FAMILY = /opus|sonnet|haiku/;
 const TOOLS = /** @type {Record<string, string>} */ ({ claude_code: "Claude Code", claude_desktop: "Claude Desktop", codex: "Codex", gemini: "Gemini", opencode: "OpenCode", unknown: "Unknown tool" });
 

@@ -1,10 +1,9 @@
 // The mark, where the data comes from, theme, notifications, keys.
-import { html, useState, useEffect } from "./lib.js";
+import { html, styled, useState, useEffect } from "./lib.js";
 import * as S from "./store.js";
 import { ago, when, HOUR } from "./format.js";
 import { prefs } from "./kept.js";
 import { share } from "./scale.js";
-import { Notify } from "./alerts.js";
 
 const SAY = { connecting: "Connecting", live: "Live", "relay-live": "Relay", "relay-cached": "Relay, cached", stored: "Offline", none: "Not connected", sample: "Sample data" };
 export const said = (c) => (c.why === "refused" ? "Key refused" : c.why === "locked" && c.state === "none" ? "Not paired" : SAY[c.state]);
@@ -19,7 +18,7 @@ function Age() {
 /** What a popover shows is loaded when it first opens. @param {any} of */
 function Pop({ id, name, p }) {
   const [View, set] = useState(/** @type {any} */ (null));
-  const load = () => View || import("./popovers.js").then((m) => set(() => m[name]));
+  const load = () => View || styled(name === "Panel" ? import("./panel.js") : import("./popovers.js")).then((m) => set(() => m[name]));
   return html`<div id=${id} popover class="pop" onBeforeToggle=${load}>${View && html`<${View} ...${p} />`}</div>`;
 }
 export function Badge(p) {
@@ -42,6 +41,10 @@ export function Theme() {
   return html`<button class="icon" onClick=${() => set(NEXT[t])} aria-label=${`Theme: ${t}. Switch to ${NEXT[t]}`} title=${`Theme: ${t}`}>
     <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="6.25" class=${t === "dark" ? "o f" : "o"} />${t === "auto" && html`<path d="M8 1.75a6.25 6.25 0 0 1 0 12.5z" class="f" />`}</svg></button>`;
 }
+/** Alerts: whether this browser is told, and where the relay tells of what. */
+function Bell(p) {
+  return html`<button class="icon bell" popovertarget="alerts" aria-label="Alerts and notifications" title="Alerts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class="o" /></svg></button><${Pop} id="alerts" name="Panel" p=${p} />`;
+}
 export function Keys() {
   return html`<button class="icon keyboard" popovertarget="keys" aria-label="Keyboard shortcuts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><rect x="1" y="3.5" width="14" height="9" rx="2" class="o" /><path d="M4 6.5h1M7.5 6.5h1M11 6.5h1M5 9.75h6" class="o" /></svg></button><${Pop} id="keys" name="Keys" />`;
 }
@@ -53,5 +56,5 @@ function Ring() {
 export function Header(p) {
   return html`<header class="top"><a class="mark" href="#now" aria-label="Session Relay, to the top"><${Ring} /><b>Session Relay</b></a>
     ${p.full && html`<nav aria-label="Sections"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a></nav>`}
-    <span class="grow"></span><${Badge} ...${p} /><${Notify} push=${p.on.push} /><${Theme} /><${Keys} /></header>`;
+    <span class="grow"></span><${Badge} ...${p} /><${Bell} ...${p} /><${Theme} /><${Keys} /></header>`;
 }

@@ -2,7 +2,7 @@
 // kept (private mode) the page works all the same.
 // A key opens one person's or one team's ledger; a browser may hold several.
 
-/** @typedef {{relay: string, key: string, name: string}} Pair */
+/** @typedef {{relay: string, key: string, name: string, seal?: string}} Pair */
 const PAIRS = "session-relay.pairs", CHOSEN = "session-relay.pair";
 
 export function pairings(storage) {
@@ -15,7 +15,7 @@ export function pairings(storage) {
     get all() { return here; },
     /** The pair in use. @param {string} [relay] only one of this relay */
     current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen()) ?? fit[fit.length - 1] ?? null; },
-    add(pair) { here = [...here.filter((p) => p.key !== pair.key), pair]; write(here); this.choose(pair); },
+    add(pair) { here = [...here.filter((p) => p.key !== pair.key), { ...here.find((p) => p.key === pair.key), ...pair }]; write(here); this.choose(pair); },
     choose(pair) { try { storage.setItem(CHOSEN, pair.key); } catch { /* as above */ } },
     forget(pair) { here = here.filter((p) => p.key !== pair.key); write(here); if (chosen() === pair.key) try { storage.removeItem(CHOSEN); } catch { /* as above */ } },
   };

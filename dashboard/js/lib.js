@@ -1,5 +1,6 @@
 // The only module that names vendored files; everything else imports from here.
 import { h, Component, htm } from "../vendor/preact.js";
+import { label, isSealed } from "./format.js";
 export { render, Fragment, Component, useState, useEffect, useLayoutEffect, useRef, useMemo, signal, computed, effect, batch } from "../vendor/preact.js";
 
 // htm keeps static subtrees for ever and Preact links each to its parents: together they keep every tree that
@@ -16,4 +17,17 @@ export function memo(draw) {
     }
     render() { return draw(this.props); }
   };
+}
+
+/** A name that people gave, in a direction of its own; one that this browser cannot open says that it is sealed. */
+export const name = (t) => html`<bdi class=${isSealed(t) ? "sealed" : null}>${label(t)}</bdi>`;
+
+let more = /** @type {Promise<any>|undefined} */ (undefined);
+/** A module that is loaded on use, once the style of such parts is here. @param {Promise<any>} module @returns {Promise<any>} */
+export function styled(module) {
+  more ??= new Promise((done) => {
+    const link = document.head.appendChild(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "css/more.css" }));
+    link.onload = link.onerror = done;
+  });
+  return Promise.all([module, more]).then(([m]) => m);
 }

@@ -1,11 +1,11 @@
 // Boot: pairing, source, clock, page.
-import { html, render, effect, computed, signal } from "./lib.js";
+import { html, render, styled, effect, computed, signal } from "./lib.js";
 import * as S from "./store.js";
 import { connect } from "./connection.js";
 import * as keep from "./kept.js";
 import * as source from "./sources.js";
 import { Header } from "./header.js";
-import { Alerts, Strip, watch } from "./alerts.js";
+import { Alerts, Strip } from "./alerts.js";
 import { Active, Block, Limits, Machines } from "./now.js";
 import { pct, span, tokens } from "./format.js";
 import { share } from "./scale.js";
@@ -22,7 +22,9 @@ function relayFor(is) {
 async function pair(text) {
   const p = (await import("./pairing.js")).read(text, source.self);
   if (typeof p === "string") return p;
-  pairs.add(p);
+  const to = p.key ? p : pairs.current();
+  if (to) pairs.add({ ...to, ...(p.seal && { seal: p.seal }) }); else keep.prefs.set("seal", p.seal ?? "");
+  if (p.seal) (await styled(import("./sealed.js"))).start();
   version.value++;
   link?.again();
   return "";
@@ -57,7 +59,6 @@ const on = {
     version.value++;
     link?.again(shown);
   },
-  push: async (wanted) => (await import("./push.js")).turn(link?.relay, wanted),
   get canAskLocal() { return local.value === "prompt"; },
 };
 
@@ -74,27 +75,27 @@ effect(() => { if (S.has.value && !later.peek()) requestAnimationFrame(() => set
 function App() {
   const c = S.conn.value, v = version.value, waiting = !S.has.value && c.state === "connecting", L = later.value;
   const bare = !waiting && (!S.has.value || (S.total.value === 0 && !S.block.value && S.days.value.length === 0));
-  if (bare && !empty.value) import("./empty.js").then((m) => (empty.value = m.Empty));
+  if (bare && !empty.value) styled(import("./empty.js")).then((m) => (empty.value = m.Empty));
   const E = empty.value, full = !waiting && !bare;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
     <main id="now" class=${S.stale.value && S.has.value ? "stale" : ""}>
       ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} local=${source.onThisComputer} role=${role.value} />`}`
       : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
-        <div class="panel grid"><${Block} /><${Limits} /><${Active} /><${Machines} /></div>
+        <div class="panel grid"><${Block} /><${Limits} /><${Active} Opened=${L?.Opened} /><${Machines} /></div>
         ${L && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div><${L.Sessions} />`}`}</main>
     ${full && html`<nav class="tabs" aria-label="Sections, bottom"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a><a href="#machines">Machines</a></nav>`}`;
 }
 
 // theme.js has taken the key out of the address before anything could read it there.
 const given = /** @type {any} */ (window).pairingLink;
-if (given && !(await pair(given)) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
+if (given && !(await pair(given)) && /[#&]key=/.test(given) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
-addEventListener("hashchange", () => { if (location.hash.includes("key=")) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
+addEventListener("hashchange", () => { if (/[#&](key|seal)=/.test(location.hash)) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
 start();
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 root.replaceChildren(); // the bare header that index.html shows until here
 render(html`<${App} />`, root);
-watch();
+if (keep.prefs.get("notify", "") === "on" || matchMedia("(display-mode: standalone)").matches) import("./push.js").then((m) => m.watch());
 
 // One clock for the page; it stands still while nobody looks.
 let beat = 0;

@@ -1,7 +1,7 @@
 // The top of the page: the current block, limits, what runs now, machines.
-import { html, memo, useState } from "./lib.js";
+import { html, memo, name, useState } from "./lib.js";
 import * as S from "./store.js";
-import { ago, clock, dateOf, dayShort, HOUR, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
+import { ago, clock, dateOf, dayShort, HOUR, lengthOf, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 
@@ -79,12 +79,12 @@ export function Limits() {
       : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}<${Recent} /></section>`;
 }
 
-const ActiveRow = memo(({ s, t, colour }) => html`<li>
-  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><b><bdi>${s.title || s.project || "Untitled"}</bdi></b><span class="sub"><bdi>${s.title ? s.project || "no project" : toolName(s.session_type)}</bdi>${s.git_branch && html` <em><bdi>${s.git_branch}</bdi></em>`}</span></div></div>
+const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li class=${isOpen ? "open" : ""}><div class="line" onClick=${() => onOpen(isOpen ? "" : s.key)}>
+  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(s.title || s.project || "Untitled")}</button><span class="sub">${name(s.title ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>
-  <span class="num r tok">${tokens(s.all)}</span><span class="num r">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(t - s.start) : "–"}</span></li>`);
+  <span class="num r tok">${tokens(s.all)}</span><span class="num r">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(lengthOf(s, t)) : "–"}</span></div>${isOpen && Opened && html`<${Opened} s=${s} />`}</li>`);
 
 /** The first few of a list, and a button for the rest. @returns {[any[], any]} */
 function useFew(list, n) {
@@ -92,13 +92,15 @@ function useFew(list, n) {
   const rest = list.length - n;
   return [all ? list : list.slice(0, n), rest > 0 && html`<button class="link few" aria-expanded=${all} onClick=${() => set(!all)}>${all ? "Show fewer" : `Show ${rest} more`}</button>`];
 }
-export function Active() {
+/** @param {{Opened?: any}} p what shows one session, once it is here */
+export function Active({ Opened }) {
+  const [open, setOpen] = useState("");
   const list = S.active.value, old = S.stale.value, at = S.asOf.value, t = old ? at : S.minute.value, [shown, more] = useFew(list, 6);
   const today = dateOf(at) === S.today.value;
   return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${today ? "" : dayShort(dateOf(at)) + ", "}${clock(at)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
     ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}</p>`
       : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r">Cost</span><span class="r len">Time</span></div>
-        <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} />`)}</ul>${more}`}</section>`;
+        <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} isOpen=${open === s.key} onOpen=${setOpen} Opened=${Opened} />`)}</ul>${more}`}</section>`;
 }
 
 function Machine({ m, alone, t }) {

@@ -1,7 +1,7 @@
 // Reading a pairing link. It carries its key behind the #, which no server ever sees; theme.js takes it out of the
 // address before anything else runs. Pure, and loaded only when there is one.
 
-/** @typedef {{relay: string, key: string, name: string}} Pair */
+/** @typedef {{relay: string, key: string, name: string, seal?: string}} Pair a pair without a key only brings a seal */
 const KEY = /^sr_(read|admin|push)_([A-Za-z0-9-]{8,})_[A-Za-z0-9]+_[0-9a-f]{8}$/;
 
 /** An address as every other part uses it: ending in a slash; "" when it may not be used.
@@ -23,9 +23,11 @@ export function read(text, self) {
   const host = p.get("relay") ?? (t.includes("#") && /^https?:/.test(t) ? t.slice(0, t.indexOf("#")) : "");
   // A page that a relay serves over plain http is already what the person trusts: its own base needs no rule.
   const relay = !host || host === self ? self : baseOf(host);
-  const m = key.match(KEY);
+  const m = key.match(KEY), s = p.get("seal") ?? "", seal = /^[\w-]{43}$/.test(s) ? { seal: s } : {};
+  if (s && !seal.seal) return "The key that opens names is not whole. Copy the whole link.";
+  if (!key && seal.seal) return { relay: self, key: "", name: "", ...seal };
   if (!m) return "That is not a key of this product. Copy the whole link.";
   if (m[1] === "push") return "That key is for an agent. This page needs a read key.";
   if (!relay) return "The relay's address must begin with https://";
-  return { relay, key, name: p.get("name")?.slice(0, 60) ?? "" };
+  return { relay, key, name: p.get("name")?.slice(0, 60) ?? "", ...seal };
 }

@@ -11,7 +11,7 @@ const known = new WeakMap();
 /** The lower-case text of a session, made once for each object. */
 function text(s) {
   let t = known.get(s);
-  if (t === undefined) known.set(s, (t = `${s.title ?? ""}\n${s.project ?? ""}\n${s.git_branch ?? ""}\n${s.machine ?? ""}\n${(s.models_used ?? []).join(" ")}\n${s.id}`.toLowerCase()));
+  if (t === undefined) known.set(s, (t = `${s.title ?? ""}\n${s.project ?? ""}\n${s.git_branch ?? ""}\n${s.machine ?? ""}\n${(s.models_used ?? []).join(" ")}\n${s.id}`.replace(/sealed1\.\S+/g, "sealed").toLowerCase()));
   return t;
 }
 const VALUE = /** @type {Record<string, (s: any) => any>} */ ({ last: (s) => s.last ?? 0, project: (s) => (s.project ?? "").toLowerCase(), machine: (s) => (s.machine ?? "").toLowerCase(), length: (s) => s.length, tokens: (s) => s.all, cost: (s) => s.cost ?? -1 });

@@ -61,7 +61,7 @@ export const subscribe = (cursor) => JSON.stringify({ type: "subscribe", cursor:
 export async function ask(home, path, how = {}) {
   if (!home) throw new Error("offline");
   const r = await fetch(at(home.base, "api/" + path), { ...how, headers: headers(home, how.headers), credentials: "omit" });
-  if (!r.ok) throw new Error(String(r.status));
+  if (!r.ok) throw Object.assign(new Error(String(r.status)), { answer: r });
   return r;
 }
 /** @param {AbortSignal} [signal] */

@@ -1,7 +1,7 @@
 // Everything the page shows, as signals. The server does the arithmetic; this file keeps its answers.
-import { signal, computed, batch } from "./lib.js";
+import { signal, computed, batch, styled } from "./lib.js";
 import { apply as applied, nothing, toKeep, lastReport, reporting } from "./feed.js";
-import { dateOf, MINUTE, modelColours, ms, shiftDate } from "./format.js";
+import { dateOf, isSealed, MINUTE, modelColours, ms, shiftDate } from "./format.js";
 
 export const conn = signal({ state: "connecting", why: "", base: "" });
 /** ticks once a second while somebody looks */
@@ -20,6 +20,10 @@ export const machines = signal(/** @type {any[]} */ ([]));
 /** newest first; replaced, never changed in place, so that a view can compare by identity */
 export const sessions = signal(/** @type {any[]} */ ([]));
 export const days = signal(/** @type {any[]} */ ([]));
+/** the same for what changes too little to be drawn more than every 5 s */
+export const calmDays = signal(/** @type {any[]} */ ([]));
+/** what opens sealed names, once there are any: sealed.js; another object when it could open more */
+export const seals = signal(/** @type {any} */ (null));
 export const sample = signal(false);
 export const home = signal("");
 
@@ -39,7 +43,7 @@ export const unpriced = part("unpriced", []);
 export const stale = computed(() => !["live", "relay-live", "connecting", "sample"].includes(conn.value.state));
 export const colours = computed(() => {
   const cost = new Map();
-  for (const d of days.value.slice(-30)) for (const [m, v] of Object.entries(d.models ?? {})) cost.set(m, (cost.get(m) ?? 0) + (v[1] ?? 0) + v[0] * 1e-12);
+  for (const d of calmDays.value.slice(-30)) for (const [m, v] of Object.entries(d.models ?? {})) cost.set(m, (cost.get(m) ?? 0) + (v[1] ?? 0) + v[0] * 1e-12);
   const rest = [...(summary.value.models ?? []), ...(block.value?.models ?? []).map((m) => m.model)].filter((m) => !cost.has(m));
   return modelColours([...[...cost].sort((a, b) => b[1] - a[1]).map(([m]) => m), ...new Set(rest)]);
 });
@@ -59,11 +63,14 @@ export const cursor = (from) => (from === base ? state.cursor : "");
 export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at });
 export const anyReports = () => reporting(state.machines, Date.now() + skew.peek());
 
+const unseal = (list) => { if (!seals.peek() && list?.some((s) => isSealed(s.title) || isSealed(s.project))) styled(import("./sealed.js")).then((m) => m.start()); };
+
 /** Take a feed. False when it does not continue what is here. *fresh*: its server's clock is current. */
 export function apply(feed, from, fresh) {
   const next = applied(state, from === base ? feed : { ...feed, full: true });
   if (!next) return false;
   state = next; base = from;
+  unseal(feed.records?.map((r) => r.value));
   if (fresh) { tick(next.at); asOf.value = next.home === "relay" && !reporting(next.machines, next.at) ? lastReport(next.machines) || next.at : next.at; }
   if (!has.peek()) draw(); // the first numbers wait for nothing
   else if (!queued) { queued = true; frame(draw); }
@@ -73,26 +80,28 @@ export function restore(old) {
   if (base) return;
   state = { ...nothing(), ...old, cursor: "" };
   asOf.value = old.at;
+  unseal(state.sessions);
   draw();
 }
 export function clear() { state = nothing(); base = ""; drawnDays = 0; batch(() => { draw(); has.value = false; asOf.value = 0; }); }
 
-/** A burst of messages costs one drawing; month and calendar change too little to be drawn more than every 5 s. */
+/** A burst of messages costs one drawing, and what one feed said is drawn together. */
 export function draw() {
   queued = false;
   batch(() => {
+    const open = seals.peek();
     has.value = true;
-    summary.value = state.summary; machines.value = state.machines; sessions.value = state.sessions; sample.value = state.sample; home.value = state.home;
-    const t = Date.now(), list = state.summary.days ?? [];
-    if (list !== days.value && (t - drawnDays > 5000 || !days.value.length || !list.length)) { drawnDays = t; days.value = list; }
-    now.value = t;
+    summary.value = open ? open.summary(state.summary) : state.summary;
+    sessions.value = open ? open.sessions(state.sessions) : state.sessions;
+    days.value = summary.value.days ?? [];
+    machines.value = state.machines; sample.value = state.sample; home.value = state.home;
+    second();
   });
 }
 export function second() {
   batch(() => {
-    now.value = Date.now();
-    const list = state.summary.days ?? [];
-    if (list !== days.value && now.value - drawnDays > 5000) { drawnDays = now.value; days.value = list; }
+    const t = now.value = Date.now(), list = days.peek();
+    if (list !== calmDays.peek() && (t - drawnDays > 5000 || !calmDays.peek().length || !list.length)) { drawnDays = t; calmDays.value = list; }
   });
 }
 /** Follow the server's clock; jitter is not worth a drawing. */

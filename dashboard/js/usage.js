@@ -1,5 +1,5 @@
 // What was used: a month in bars, the same numbers as a table, a year as a calendar.
-import { html, useState, useMemo } from "./lib.js";
+import { html, name, useState, useMemo } from "./lib.js";
 import * as S from "./store.js";
 import { count, dayName, dayShort, modelName, money, plural, tokens, toolName } from "./format.js";
 import { Hours } from "./charts.js";
@@ -44,9 +44,9 @@ export function Usage() {
   // The first column is the day under the pointer: today, unless another one is picked.
   const spans = /** @type {[string, any[], boolean][]} */ ([[day ? dayName(day.date) : "Today", day ? [day] : month.slice(-1), !!day], ["7 days", month.slice(-7), false], ["30 days", month, false]]);
   const grand = sum(month, (d) => whole(d, unit)) || 1;
-  const line = (id, name, colour, of) => {
+  const line = (id, text, colour, of) => {
     const share = (100 * sum(month, of)) / grand;
-    return html`<tr key=${id}><th scope="row"><i class=${colour} aria-hidden="true"></i><bdi title=${id}>${name}</bdi></th>${spans.map(([, list, hot]) => html`<td class=${"num r" + (hot ? " hot" : "")}>${fmt(sum(list, of))}</td>`)}
+    return html`<tr key=${id}><th scope="row" title=${id}><i class=${colour} aria-hidden="true"></i>${name(text)}</th>${spans.map(([, list, hot]) => html`<td class=${"num r" + (hot ? " hot" : "")}>${fmt(sum(list, of))}</td>`)}
       <td class="share"><span aria-hidden="true"><i class=${colour} style=${{ width: share + "%" }}></i></span><b class="num">${Math.round(share)}%</b></td></tr>`;
   };
   return html`<section class="cell usage" id="usage" aria-labelledby="h-usage">
@@ -71,7 +71,7 @@ function factsOf(year) {
   return { best, on, sum, top };
 }
 export function Calendar() {
-  const [pick, setPick] = useState(/** @type {number|null} */ (null)), known = S.days.value, end = S.today.value;
+  const [pick, setPick] = useState(/** @type {number|null} */ (null)), known = S.calmDays.value, end = S.today.value;
   const year = useMemo(() => S.calendar(known, 371 - ((8 - (new Date(end + "T00:00:00Z").getUTCDay() || 7)) % 7), end), [known, end]), facts = useMemo(() => factsOf(year), [year]);
   const fact = (name, v) => html`<div><dt>${name}</dt><dd class="num">${v}</dd></div>`;
   return html`<section class="cell calendar" aria-labelledby="h-cal"><header><h2 id="h-cal">Calendar</h2><span class="quiet">last 12 months</span></header>

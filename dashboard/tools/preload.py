@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = re.compile(r'\bfrom\s*"(\.[^"]+)"')
 DYNAMIC = re.compile(r'\bimport\(\s*"(\.[^"]+)"\s*\)')
-SHELL = ["./", "css/app.css", "js/theme.js", "js/main.js"]
+SHELL = ["./", "css/app.css", "css/more.css", "js/theme.js", "js/main.js"]
 ASSETS = ["vendor/geist-latin.woff2", "icons/icon.svg", "icons/icon-192.png", "manifest.webmanifest", "sample.json"]
 
 

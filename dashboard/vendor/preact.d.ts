@@ -1,4 +1,4 @@
 export { h, render, Fragment, Component } from "preact";
-export { useState, useEffect, useRef, useMemo } from "preact/hooks";
+export { useState, useEffect, useLayoutEffect, useRef, useMemo } from "preact/hooks";
 export { signal, computed, effect, batch } from "@preact/signals";
 export { default as htm } from "htm";

@@ -196,11 +196,12 @@ def test_the_page_is_an_app_with_a_gauge_for_an_icon(agent, visit):
 
 def test_notifications_are_off_until_somebody_switches_them_on(agent, visit):
     page = visit(agent.url, wait=".calendar", permissions=["notifications"])
-    assert page.get_attribute(".bell", "aria-pressed") == "false"
     page.click(".bell")
-    page.wait_for_selector('.bell[aria-label*="while this page is open"]')
-    page.click(".bell")
-    page.wait_for_selector('.bell[aria-pressed="false"]')
+    page.wait_for_selector('.toggle[aria-checked="false"]:has-text("Off until you switch them on")')
+    page.click(".toggle")
+    page.wait_for_selector('.toggle[aria-checked="true"]:has-text("While this page is open")', timeout=20_000)
+    page.click(".toggle")
+    page.wait_for_selector('.toggle[aria-checked="false"]')
 
 
 def test_with_a_relay_alerts_come_while_the_page_is_closed(server, visit, chromium):
@@ -211,7 +212,8 @@ def test_with_a_relay_alerts_come_while_the_page_is_closed(server, visit, chromi
     page = visit(f"{relay.url}#key={KEY}", context=context, wait=".calendar")
     wait_state(page, "relay-live")
     page.click(".bell")
-    page.wait_for_selector('.bell[aria-label*="also while this page is closed"]')
+    page.click(".toggle")
+    page.wait_for_selector('.toggle:has-text("Also while this page is closed")', timeout=20_000)
     assert page.evaluate("() => localStorage['session-relay.push']") == "browser-1"
     client = context.new_cdp_session(page)
     versions = []
