@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_de
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
 from local_agent.settings import Settings, mark
+from local_agent.telemetry import Telemetry
 from local_agent.watch import Follower
 
 log = logging.getLogger("agent")
@@ -53,6 +54,7 @@ class Agent:
             log.warning("the archive was damaged and set aside; %d records were saved, and the tools are read again", self.archive.rescued)
         self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
         self._report = Report(settings, self.archive, self.eyes)
+        self._telemetry = Telemetry(self.archive, clock)
         self.courier = self._courier(identity)
         self.live = self._serving()
         self.archive.on_change = self._changed
@@ -109,6 +111,9 @@ class Agent:
 
     def trouble(self) -> list[str]:
         return metrics.trouble(self)
+
+    def telemetry(self, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:
+        return self._telemetry.take(signal, headers, body)
 
     def _config(self) -> dict[str, object]:
         return {"localhost_port": self.port, "dashboard_url": f"http://localhost:{self.port}"}

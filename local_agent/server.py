@@ -17,6 +17,7 @@ from ledger.api import read_api
 from ledger.asked import Asked as Request
 from ledger.errors import Problem
 from ledger.live import Live
+from ledger.otlp import http
 from ledger.reads import Access, Reads
 from ledger.shell import Shell
 from ledger.times import iso
@@ -41,6 +42,8 @@ class Doors(Protocol):
     def metrics(self) -> str: ...
 
     def trouble(self) -> list[str]: ...
+
+    def telemetry(self, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]: ...
 
 
 @dataclass
@@ -109,6 +112,7 @@ def create_app(serving: Serving, live: Live) -> Flask:
     app.register_blueprint(read_api(serving.reads, lambda: OURS, name="api", prefix="/api"))
     _posts(app, serving, live)
     _monitoring(app, serving.doors)
+    _telemetry(app, serving.doors)
 
     @app.get("/", defaults={"path": ""})
     @app.get("/<path:path>")
@@ -147,6 +151,17 @@ def _monitoring(app: Flask, doors: Doors) -> None:
     def healthz() -> tuple[dict[str, object], int]:
         trouble = doors.trouble()
         return {"ok": not trouble, "trouble": trouble}, 503 if trouble else 200
+
+
+def _telemetry(app: Flask, doors: Doors) -> None:
+    def take() -> Response:
+        body, type = doors.telemetry(http.PATHS[request.path.removeprefix("/api")], {name.lower(): value for name, value in request.headers.items()}, request.get_data())
+        return Response(body, content_type=type)
+
+    app.config["MAX_CONTENT_LENGTH"] = http.LARGEST
+    for mount in ("", "/api"):
+        for path in http.PATHS:
+            app.add_url_rule(f"{mount}{path}", f"telemetry{mount}{path}".replace("/", "_"), take, methods=["POST"])
 
 
 def _needs_json() -> None:

@@ -127,7 +127,9 @@ def _beside(settings: Settings, identity: Identity) -> Iterator[tuple[sqlite3.Co
 
 def _nudge(taken: Taken) -> None:
     """Ask the agent to look now; it would by itself within half a minute."""
-    with suppress(OSError, ValueError):  # one that has just been started has no port yet
+    if taken.port is None:
+        return  # it has just been started, and will look by itself
+    with suppress(OSError):
         request = urllib.request.Request(f"http://127.0.0.1:{taken.port}/api/netlify-sync", method="POST", data=b"{}")
         urllib.request.urlopen(request, timeout=5).close()
 

@@ -191,8 +191,8 @@ def test_a_running_agent_takes_over_what_a_command_imports(tmp_path: Path, run: 
     run(file)
     run("all", "--remove")
     with HomeLock(tmp_path / "home"), Archived(tmp_path) as found:
-        code, out, _ = run(file)
-        assert code == 0
+        code, out, err = run(file)
+        assert (code, err) == (0, "")
         assert "1 day count" in out
         assert not found.kinds(), "only the agent itself makes records"
         ImportReader().poll(found.archive, NOW)
