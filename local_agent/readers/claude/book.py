@@ -124,18 +124,19 @@ class Book:
     def _parted(self, words: array[int]) -> tuple[array[int], list[Words]]:
         """Lines whose answer nobody told of before, and those about answers that other lines tell of, too."""
         index, keys = self.index, words[KEY::WIDTH]
-        distinct = set(keys)
-        if len(distinct) == len(keys) and index.keys().isdisjoint(distinct):
+        first = set(keys)
+        if len(first) == len(keys) and index.keys().isdisjoint(first):
             return words, []
-        plain, rivals = array("q"), []
+        plain, rivals, done = array("q"), [], 0
+        first -= index.keys() & first
         for n, key in enumerate(keys):
-            line = words[n * WIDTH : (n + 1) * WIDTH]
-            if key in distinct and key not in index:
-                distinct.discard(key)
-                plain += line
+            if key in first:
+                first.discard(key)
             else:
-                rivals.append(tuple(line))
-        return plain, rivals
+                plain += words[done * WIDTH : n * WIDTH]
+                done = n + 1
+                rivals.append(tuple(words[n * WIDTH : done * WIDTH]))
+        return plain + words[done * WIDTH :], rivals
 
     def _contest(self, file: File, words: Words) -> None:
         """A line about an answer that other lines tell of, too."""
@@ -143,20 +144,15 @@ class Book:
         known = held if isinstance(held, tuple) else (held,)
         kind, key = words[MARKS] & KIND_MASK, words[KEY]
         here = self._same_line(file, words, known)
-        if here is None and kind > min(pointer & KIND_MASK for pointer in known):
-            # It cannot count while a better kind of line is there, whatever it says.
-            self.index[key] = (*known, self._keep(file, words) << 2 | kind)
-            return
-        before = self._winners(known)
         if here is None:
-            known = (*known, self._keep(file, words) << 2 | kind)
-            self.index[key] = known
-        else:
-            old = self._chunks.words(here >> 2)
-            if not _fuller(words, old):
-                return
+            after = self.index[key] = (*known, self._keep(file, words) << 2 | kind)
+            # It cannot count while a better kind of line is there, whatever it says.
+            if kind <= min(pointer & KIND_MASK for pointer in known):
+                self._settle(self._winners(known), self._winners(after))
+        elif _fuller(words, self._chunks.words(here >> 2)):
+            before = self._winners(known)
             self._chunks.replace(here >> 2, words)
-        self._settle(before, self._winners(known))
+            self._settle(before, self._winners(known))
 
     def _keep(self, file: File, words: Words) -> int:
         return self._chunks.add(file, array("q", words))
@@ -196,12 +192,13 @@ class Book:
         file.loose = -1
 
     def _winners(self, known: tuple[Pointer, ...]) -> dict[Pointer, Words]:
+        words = self._chunks.words
         if len(known) == 1:
-            return {known[0]: self._chunks.words(known[0] >> 2)}
+            return {known[0]: words(known[0] >> 2)}
         if not known:
             return {}
-        lines = {pointer: self._chunks.words(pointer >> 2) for pointer in known}
-        rivals = [self._rival(pointer, words) for pointer, words in lines.items()]
+        lines = {pointer: words(pointer >> 2) for pointer in known}
+        rivals = [self._rival(pointer, line) for pointer, line in lines.items()]
         return {rival.place: lines[rival.place] for rival in settle(rivals)}
 
     def _rival(self, pointer: Pointer, words: Words) -> Rival:

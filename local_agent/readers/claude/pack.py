@@ -3,12 +3,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from datetime import datetime
 
-from local_agent.readers.claude import tally
 from local_agent.readers.claude.batch import Batch, Kind
-from local_agent.readers.claude.forms import MOST_BITS, NO_TIME, Damage, Line, Message
-from local_agent.readers.claude.tables import DAY_MS, LOOSE, NAMELESS, PICO, REQUEST_SHIFT, SPEED, SYNTHETIC, UNKNOWN
+from local_agent.readers.claude.forms import MOST_BITS, Line, Message
+from local_agent.readers.claude.tables import (
+    DAY_MS,
+    LOOSE,
+    NAMELESS,
+    PICO,
+    QUARTER_MS,
+    REQUEST_SHIFT,
+    SPEED,
+    SYNTHETIC,
+    UNKNOWN,
+)
+from local_agent.readers.claude.tally import CLASS_BITS, Run
 from local_agent.readers.claude.valid import check, versions
 
 PRIME = (1 << 61) - 1
@@ -17,11 +26,12 @@ REQUEST_TAIL = 7
 LONG_FROM = 32_000
 """No model costs more below so long a prompt."""
 MOST_DAYS = 10_000
+MOST_MINUTES = 20_000
 
 Threshold = Callable[[str, int], int | None]
 Found = tuple[int, bool, Line, Message, int, int]
 """One line that may count: its tokens, whether it names a speed, what it says, where it stands and what kind it is."""
-from_text, from_bytes = datetime.fromisoformat, int.from_bytes
+from_bytes = int.from_bytes
 
 
 def key_of(name: str) -> int:
@@ -56,20 +66,20 @@ class Packer:
         self._kinds: dict[Kind, int] = {}
 
     def pack(self, found: Iterable[Found]) -> None:
-        batch = self._batch
-        batch.words = self._words(found, 0)
-        synthetic = {n for n, kind in enumerate(batch.kinds) if kind[0] == SYNTHETIC}
-        batch.runs = tally.runs(batch.words, synthetic)
+        self._batch.words, self._batch.runs = self._packed(found, 0)
 
     def pack_loose(self, found: Found) -> None:
-        self._batch.loose = self._words([found], LOOSE)
+        self._batch.loose, _ = self._packed([found], LOOSE)
 
-    def _words(self, found: Iterable[Found], extra: int) -> array[int]:
+    def _packed(self, found: Iterable[Found], extra: int) -> tuple[array[int], list[Run]]:
         """Raises Damage if one of the lines may not count. The hot loop of packing: everything is local."""
-        kinds, long_above = self._kinds, self._long.above
+        kinds, long_above, minutes = self._kinds, self._long.above, _minutes
         words: list[int] = []
-        before: str | None = ""
-        session = -1
+        runs: list[Run] = []
+        row: list[int] = []
+        session = slot_before = day = above = -1
+        session_before: str | None = None
+        model_before: str | None = ""
         for _, speedy, line, message, offset, kind in found:
             usage = message.usage
             name, request, model, time = message.id, line.requestId, message.model, line.timestamp
@@ -78,16 +88,14 @@ class Packer:
             bits, hour = five, 0
             if nested is not None:
                 five, hour = nested.ephemeral_5m_input_tokens, nested.ephemeral_1h_input_tokens
-            if (
-                time is None or len(time) != 24 or time[10] != "T" or time[19] != "." or time[23] != "Z" or line.version not in versions
-                or name == "" or request == "" or model == "" or line.sessionId == "" or (bits | five | hour | fresh | output | read) >> MOST_BITS
-            ):  # fmt: skip
-                at = check(line, message)
-            else:
+            prompt = fresh + five + hour + read
+            if name and request and model and line.sessionId and line.version in versions and not (bits | five | hour | fresh | output | read) >> MOST_BITS:
                 try:
-                    at = int(from_text(time).timestamp() * 1000 + 0.5)
-                except ValueError:
-                    raise Damage(NO_TIME) from None
+                    at = minutes[time[:17]] + _SECONDS[time[17:19]] + _PARTS[time[19:]]  # type: ignore[index]
+                except (KeyError, TypeError):
+                    at = _learn(check(line, message), time or "")
+            else:
+                at = check(line, message)
             marks = extra | kind
             if speedy:
                 marks |= SPEED
@@ -98,22 +106,42 @@ class Packer:
             if request is not None:
                 marks |= from_bytes(request[-REQUEST_TAIL:].encode()[-REQUEST_TAIL:], "big") << REQUEST_SHIFT
             cost = -1 if line.costUSD is None else _picos(line.costUSD)
-            if session < 0 or line.sessionId != before:
-                before = line.sessionId
-                session = self._session(before or "")
-            prompt = fresh + five + hour + read
+            if session < 0 or line.sessionId != session_before:
+                session_before, slot_before = line.sessionId, -1
+                session = self._session(session_before or "")
             long = 0
             if prompt > LONG_FROM:
-                long = long_above(model or UNKNOWN, at)
-                if prompt <= long:
-                    long = 0
+                if model != model_before or at // DAY_MS != day:
+                    model_before, day = model, at // DAY_MS
+                    above = long_above(model or UNKNOWN, at)
+                if prompt > above:
+                    long = above
             what = (model, usage.speed, usage.service_tier, usage.inference_geo, long, cost < 0)  # type: ignore[union-attr]
             class_ = kinds.get(what)
             if class_ is None:
                 class_ = kinds[what] = len(kinds)
                 self._batch.kinds.append(what)
             words += (key, marks, offset, at, session, class_, fresh, output, five, hour, read, cost)
-        return array("q", words)
+            slot = (at // QUARTER_MS * 2 + (at % QUARTER_MS > 0)) << CLASS_BITS | class_
+            if slot == slot_before:
+                if at < row[0]:
+                    row[0] = at
+                elif at > row[1]:
+                    row[1] = at
+                row[2] += fresh
+                row[3] += output
+                row[4] += five
+                row[5] += hour
+                row[6] += read
+                row[7] += 1
+                if cost > 0:
+                    row[8] += cost
+            else:
+                slot_before, row = slot, [at, at, fresh, output, five, hour, read, 1, cost if cost > 0 else 0]
+                runs.append((session, slot, row))
+            if model == SYNTHETIC:
+                row[7] -= 1
+        return array("q", words), runs
 
     def _session(self, name: str) -> int:
         known = self._sessions.get(name)
@@ -121,6 +149,22 @@ class Packer:
             known = self._sessions[name] = len(self._sessions)
             self._batch.sessions.append(name)
         return known
+
+
+_minutes: dict[str, int] = {}
+"""When minutes that were met before began: "2026-11-20T18:00:" and so on."""
+_SECONDS = {f"{n:02}": n * 1000 for n in range(60)}
+_PARTS = {f".{n:03}Z": n for n in range(1000)}
+
+
+def _learn(at: int, time: str) -> int:
+    """Remember the minute of a time in the usual spelling, which was found to be *at*; reading it letter by letter is slow."""
+    seconds, part = _SECONDS.get(time[17:19]), _PARTS.get(time[19:])
+    if seconds is not None and part is not None and time[10] == "T":
+        if len(_minutes) > MOST_MINUTES:
+            _minutes.clear()
+        _minutes[time[:17]] = at - seconds - part
+    return at
 
 
 def _picos(cost: float) -> int:
