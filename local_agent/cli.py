@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -162,15 +163,19 @@ def once(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def status(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import doctor, parts
+    from local_agent import doctor, overview, parts, terminal
     from local_agent import status as shown
 
     known = doctor.known_identity(settings.home)
     if isinstance(known, LedgerError):
         raise known
     said = shown.gather(settings, known, parts.now_ms())
-    colours = sys.stdout.isatty() and settings_of.wants_colour()
-    print(json.dumps(said, indent=2) if options.json else shown.paint(said, shown.coloured if colours else shown.plain))
+    if options.json:
+        print(json.dumps(said, indent=2))
+        return DONE
+    ink = terminal.coloured if sys.stdout.isatty() and settings_of.wants_colour() else terminal.plain
+    text = overview.paint(said, ink, shutil.get_terminal_size().columns, settings.tz)
+    print(terminal.writable(text, sys.stdout.encoding))
     return DONE
 
 

@@ -16,7 +16,9 @@ from local_agent import cli, settings
 from local_agent.delivery import Outcome
 from local_agent.lock import HomeLock
 from local_agent.once import in_words, push
-from local_agent.status import bar, gather, left, paint, plain
+from local_agent.overview import left, paint
+from local_agent.status import gather
+from local_agent.terminal import bar, plain
 from tests.agent.trackers import Tracker
 
 Ran = tuple[int, str, str]
