@@ -37,7 +37,7 @@ def test_a_session_of_a_container_is_shown_and_kept(desk: Any) -> None:
     for _ in range(2):
         assert browser.post("/v1/logs", json=logs(event())).json == {}
     assert told(browser) == [{"id": ID, "provenance": "telemetry", "estimated_tokens": 100}]
-    assert b"otel" not in browser.get(f"/api/sessions/{ID}").data
+    assert b'"otel"' not in browser.get(f"/api/sessions/{ID}").data
     assert agent.archive.head().seq == 1
 
 
