@@ -219,6 +219,9 @@ class Agent:
             thread.join(LAST_LOOK_S)
         if not any(thread.is_alive() for thread in reading):
             self.archive.close()
+            return
+        with suppress(LedgerError):
+            self.archive.store.come_home()
 
 
 def is_no_news(settings: Settings) -> Callable[[str], bool]:

@@ -368,6 +368,7 @@ class Delivery:
 
     def _correct_clock(self, reply: Reply, now_ms: int, meaning: Meaning) -> Outcome:
         if self._corrected:
+            self._corrected = False  # clocks move: the next try may correct again
             return self._wait("halted", f"{meaning.detail}: set it (the relay refuses signatures more than 5 minutes off)", backoff.HALT_S)
         self._offset_s = int(reply.headers["webhook-timestamp"]) - now_ms // 1000
         self._corrected = True

@@ -51,5 +51,7 @@ class EnduringStore(SqliteStore):
             raise
 
     def come_home(self) -> None:
+        if not self.in_memory:
+            return
         super().come_home()
         log.info("there is room on the disk again: everything was written down")
