@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledger.errors import LedgerError
-from local_agent import doctor, pairing, service
+from local_agent import around, doctor, pairing, service
 from local_agent import settings as settings_of
 from local_agent import status as status_of
 from local_agent.delivery import Delivery
-from local_agent.doctor import Finding
+from local_agent.finding import Finding
 from local_agent.identity import FILE as IDENTITY_FILE
 from local_agent.identity import Identity, adopt, open_identity
 from local_agent.lock import who_runs
@@ -61,10 +61,13 @@ def run(settings: Settings) -> list[Finding]:
     except LedgerError as error:
         said = {"relay": {"detail": str(error)}}
     try:
-        active = service_manager().status()
+        manager = service_manager()
+        active, file = manager.status(), manager.file
     except LedgerError as error:
-        active = (False, str(error))
-    looked = doctor.look_around(settings, status=said, relay=relay, key_taken=key_taken, service=active, environ=settings_of.environment(), now_ms=now_ms())
+        active, file = (False, str(error)), Path()
+    environ = settings_of.environment()
+    seen = around.look(settings.transcripts, environ, file, environ.get("USER", ""))
+    looked = doctor.look_around(settings, status=said, relay=relay, key_taken=key_taken, service=active, environ=environ, now_ms=now_ms(), around=seen)
     return doctor.examine(looked)
 
 

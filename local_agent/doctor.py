@@ -19,6 +19,9 @@ from typing import Any
 
 from ledger.errors import LedgerError
 from ledger.keytext import BadKey, KeyText
+from local_agent.around import Around
+from local_agent.around import judge as judge_around
+from local_agent.finding import Finding
 from local_agent.identity import FILE as IDENTITY_FILE
 from local_agent.identity import Identity, open_identity
 from local_agent.lock import Taken, who_runs
@@ -28,15 +31,6 @@ from local_agent.settings import KEY_FILE, Settings, read_secret
 LEAST_FREE = 200 << 20
 STALE_MS = 600_000
 NEW_KEY = "python -m relay keys create --scope push --source NAME   (on the relay), then  python -m local_agent pair URL KEY"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """*level* is ok, note or bad; *mend* is what to run or do."""
-
-    level: str
-    what: str
-    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,7 @@ class Looked:
     service: tuple[bool, str]
     environ: Mapping[str, str] = field(default_factory=dict)
     now_ms: int = 0
+    around: Around = field(default_factory=Around)
 
 
 Check = Callable[[Looked], Iterator[Finding]]
@@ -200,7 +195,11 @@ def old_names(looked: Looked) -> Iterator[Finding]:
         yield Finding("bad", "the old default secret is in use, which everybody knows", "unset NETLIFY_API_SECRET API_SECRET")
 
 
-CHECKS: tuple[Check, ...] = (home, identity, archive, key, relay, pushing, service, port, readers, old_names)
+def surroundings(looked: Looked) -> Iterator[Finding]:
+    yield from judge_around(looked.around, serves=looked.service[0], relay=looked.settings.relay, port=looked.settings.port)
+
+
+CHECKS: tuple[Check, ...] = (home, identity, archive, key, relay, pushing, service, port, readers, old_names, surroundings)
 
 
 # -- looking
@@ -233,9 +232,9 @@ def known_identity(home: Path) -> Identity | LedgerError | None:
 
 def look_around(
     settings: Settings, *, status: Mapping[str, Any], relay: Found | NotPaired | None, key_taken: NotPaired | None, service: tuple[bool, str],
-    environ: Mapping[str, str], now_ms: int,
+    environ: Mapping[str, str], now_ms: int, around: Around,
 ) -> Looked:  # fmt: skip
     running = who_runs(settings.home)
     return Looked(
-        settings, running, known_identity(settings.home), status, relay, key_taken, who_holds(settings.port, running), service, environ, now_ms,
+        settings, running, known_identity(settings.home), status, relay, key_taken, who_holds(settings.port, running), service, environ, now_ms, around,
     )

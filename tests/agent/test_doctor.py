@@ -12,8 +12,10 @@ import pytest
 
 from ledger.errors import Misconfigured
 from ledger.keytext import Claims, KeyText, id_of
+from local_agent import around
 from local_agent.archive import Archive
-from local_agent.doctor import Finding, Looked, examine, who_holds
+from local_agent.doctor import Looked, examine, who_holds
+from local_agent.finding import Finding
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock, Taken, who_runs
 from local_agent.pairing import Found, NotPaired
@@ -57,6 +59,20 @@ def with_status(**changes: object) -> Callable[[Looked], Looked]:
     return lambda looked: replace(looked, status={**looked.status, **changes})
 
 
+def with_around(**changes: object) -> Callable[[Looked], Looked]:
+    return lambda looked: replace(looked, around=replace(looked.around, **changes))  # type: ignore[arg-type]
+
+
+TELEMETRY = {
+    "CLAUDE_CODE_ENABLE_TELEMETRY": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": RELAY, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer sr_push_x",
+}  # fmt: skip
+
+
+def with_telemetry(**changes: str) -> Callable[[Looked], Looked]:
+    return with_around(telemetry={**TELEMETRY, **changes})
+
+
 CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
     (with_settings(relay=None), "not paired", "pair URL KEY"),
     (with_settings(key=None), "no key", "keys create --scope push"),
@@ -84,6 +100,15 @@ CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
     (lambda looked: replace(looked, running=Taken(3005, 7), port_holder="other-agent"), "an agent of another home", "--port 3002"),
     (lambda looked: replace(looked, environ={"NETLIFY_API_SECRET": "x"}), "old shared secret", "keys create"),
     (lambda looked: replace(looked, environ={"X": "development-secret"}), "default secret", "unset"),
+    (with_around(cleanup_days=0), "deletes its transcripts after 0 days", "cleanupPeriodDays"),
+    (with_around(settings_trouble="settings.json is not JSON"), "is not JSON", "json.tool"),
+    (with_around(gone="/old/venv/bin/python"), "/old/venv/bin/python, which is not there any more", "service install"),
+    (with_around(lingers=False), "ends when you log out", "loginctl enable-linger"),
+    (with_around(watches=100), "watch only 100 folders", "sysctl"),
+    (with_telemetry(CLAUDE_CODE_ENABLE_TELEMETRY="0"), "not switched on", "CLAUDE_CODE_ENABLE_TELEMETRY=1"),
+    (with_telemetry(OTEL_EXPORTER_OTLP_PROTOCOL="grpc"), "gRPC", "http/protobuf"),
+    (with_telemetry(OTEL_LOGS_EXPORTER="console"), "nothing is exported", "OTEL_LOGS_EXPORTER=otlp"),
+    (with_telemetry(OTEL_EXPORTER_OTLP_HEADERS=""), "without a key", "OTEL_EXPORTER_OTLP_HEADERS"),
     (lambda looked: replace(looked, environ={"NETLIFY_FUNCTION_URL": "x"}, settings=replace(looked.settings, relay=None)), "NETLIFY_FUNCTION_URL", "pair URL KEY"),
 ]  # fmt: skip
 
@@ -92,6 +117,26 @@ CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
 def test_it_is_found_and_the_way_to_mend_it_named(well: Looked, spoil: Callable[[Looked], Looked], what: str, mend: str) -> None:
     found = [finding for finding in bad(spoil(well)) if what in finding.what]
     assert found and mend in found[0].mend
+
+
+@pytest.mark.parametrize("endpoint", [RELAY, "https://collector.example.org", "http://[bad", "http://localhost:port", ""])
+def test_telemetry_that_is_right_or_goes_elsewhere_is_no_trouble(well: Looked, endpoint: str) -> None:
+    told = TELEMETRY if endpoint == RELAY else {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    assert bad(with_around(telemetry=told)(well)) == []
+
+
+def test_what_lies_around_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "claude").mkdir()
+    (tmp_path / "claude/settings.json").write_text('{"cleanupPeriodDays": 1, "env": {"CLAUDE_CODE_ENABLE_TELEMETRY": "1"}}')
+    unit = tmp_path / "unit"
+    unit.write_text('[Service]\nExecStart="/gone/my $$venv/python" -m local_agent run\n')
+    for folder in ("run/systemd/system", "var/lib/systemd/linger", "proc/sys/fs/inotify"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "proc/sys/fs/inotify/max_user_watches").write_text("8000\n")
+    seen = around.look((tmp_path / "claude",), {"OTEL_LOGS_EXPORTER": "otlp"}, unit, "alice", tmp_path)
+    assert seen == around.Around(1.0, "", "/gone/my $venv/python", False, 8000, {"CLAUDE_CODE_ENABLE_TELEMETRY": "1", "OTEL_LOGS_EXPORTER": "otlp"})
+    (tmp_path / "claude/settings.json").write_text("{")
+    assert "is not JSON" in around.look((tmp_path / "claude",), {}, tmp_path / "none", "alice", tmp_path).settings_trouble
 
 
 def test_a_home_that_others_can_read_is_found(well: Looked) -> None:
