@@ -133,7 +133,7 @@ class Delivery:
         self.mirror.prepare()
         if self._horizon:
             self._horizon.refresh(now_ms)
-        batch = self._suspicion() or self._unanswered or self._next_batch()
+        batch = self._unanswered or self._suspicion() or self._next_batch()
         if batch is None:
             if not ask and self.beat_in_s > 0:
                 return Outcome("synced")
@@ -160,7 +160,11 @@ class Delivery:
 
     def _suspicion(self) -> Batch | None:
         """Before one record is condemned for a refusal, see that the relay takes our messages at all."""
-        return self._message("beat") if self._suspect else None
+        if not self._suspect:
+            return None
+        place = self.mirror.place()
+        # Under a lease that no push has used yet a beat hears only of that; an empty push uses it.
+        return self._message("beat") if place.seq else self._launch(place, [], False)
 
     def _message(self, type: str, **parts: Any) -> Batch:
         place = self.mirror.place()
@@ -306,7 +310,7 @@ class Delivery:
         self.mirror.note_refused(stubs_in(document), batch)
         self.mirror.note(
             state="ok", last_success=now_ms, durable=document.get("durable") is not False, beat_s=document.get("beat_s"), keep_days=document.get("keep_days"),
-            notices=" ".join(map(str, document.get("notices") or [])),
+            keep_totals_days=document.get("keep_totals_days"), notices=" ".join(map(str, document.get("notices") or [])),
         )  # fmt: skip
 
     def _begin(self, lease: object) -> Outcome:

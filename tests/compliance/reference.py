@@ -86,6 +86,9 @@ class Reference:
             raise Problem(400, "malformed") from None
         if not isinstance(message, dict) or message.get("type") not in ("push", "beat", "bye") or type(message.get("seq")) is not int:
             raise Problem(400, "malformed")
+        message = {"put": [], "del": [], "commit": False, "after": None, **message}
+        if message["type"] == "push" and message["after"] is None:
+            raise Problem(400, "malformed")
         if self.defect != "takes messages for others":
             if message["aud"] != self.aud:
                 raise Problem(400, "wrong-audience")
