@@ -48,7 +48,8 @@ class Export:
 
 def export(view: View, kind: str, format: str, since: int | None = None, until: int | None = None) -> Export:
     """An export of one kind: session, usage, block or day (what is left of sessions beyond the horizon)."""
-    items = {"session": _sessions, "usage": _usage, "block": _blocks, "day": _days}[kind](view, since, until)
+    found = {"session": _sessions, "usage": _usage, "block": _blocks, "day": _days}[kind](view, since, until)
+    items = (view.present(f"/export/{kind}", batch) for batch in found)
     write: Callable[[Iterator[list[Item]]], Iterator[bytes]] = {"csv": lambda found: _csv(found, COLUMNS[kind]), "jsonl": _lines, "json": _json}[format]
     return Export(f"{kind}s.{format}", TYPES[format], write(items))
 

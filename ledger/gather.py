@@ -16,6 +16,8 @@ from ledger.session import Held, Names, hold, pack, pack_day, with_parts
 from ledger.store import Head, Row, Store, Tombstone
 
 KEPT_LOG = 5_000
+FORGOTTEN = "forgotten"
+"""The code of a record that came after a person had its project forgotten."""
 NARROW = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -151,7 +153,10 @@ class Source:
         if self._is_same(row):
             return
         try:
-            if row.code is not None:
+            if row.code == FORGOTTEN:
+                self._drop(ref, changed)  # as a person wished: nobody need hear of it
+                return
+            if row.code is not None and not row.body:
                 raise Unreadable(row.code)
             self._take_in(row, bodies.read(ref.kind, row.body), changed)
         except (Unreadable, ValueError, ArithmeticError) as error:  # foreseen or not, one record must not stop the others

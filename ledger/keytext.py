@@ -17,6 +17,8 @@ from zlib import crc32
 SCOPES = ("push", "read", "admin")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,62}")
 """What a tenant or a source may be called. Names starting with "~" are the relay's own and never stand in a key."""
+HOLDER = re.compile(rf"~(share|viewer|member|admin)(?:/({NAME.pattern}))?")
+"""Where a push key names its source, another key may say who holds it. One that says nothing is a member's, or an admin's."""
 SECRET_BYTES = 32
 _NONCE_BYTES = 6
 _FIXED = 2 + 4 + 4 + _NONCE_BYTES
@@ -42,6 +44,20 @@ class Claims:
 
     def expired(self, now_ms: int) -> bool:
         return bool(self.expires) and now_ms >= self.expires * 1000
+
+    @property
+    def role(self) -> str:
+        """What its holder is to the tenant: machine, admin, member, viewer, or a stranger who was given a share."""
+        if self.scope != "read":
+            return "machine" if self.scope == "push" else "admin"
+        found = HOLDER.fullmatch(self.source)
+        return found[1] if found else "member"
+
+    @property
+    def holder(self) -> str:
+        """The name of the machine or of the person; "" where the key names nobody."""
+        found = HOLDER.fullmatch(self.source)
+        return (found[2] or "") if found else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +95,14 @@ class KeyText:
 
 def id_of(claims: Claims) -> str:
     """The id that says *claims*. Raises BadKey for a name or a scope that no key may carry."""
-    for what, name in (("tenant", claims.tenant), ("source", claims.source or "none")):
+    held = HOLDER.fullmatch(claims.source)
+    for what, name in (("tenant", claims.tenant), ("member", held[2] or "none") if held else ("source", claims.source or "none")):
         if not NAME.fullmatch(name):
             raise BadKey(f"a {what}'s name is 1 to 63 letters, digits, dots, @, +, hyphens or underscores, and starts with a letter or digit")
-    if claims.scope not in SCOPES or (claims.scope == "push") != bool(claims.source):
+    if claims.scope not in SCOPES or (claims.scope == "push") != bool(claims.source and not held):
         raise BadKey("a push key names a source, a read or admin key names none")
+    if held and (held[1] == "admin") != (claims.scope == "admin"):
+        raise BadKey("an admin's key has the scope admin, and nobody else's")
     fixed = bytes((_VERSION, SCOPES.index(claims.scope))) + claims.issued.to_bytes(4, "big") + claims.expires.to_bytes(4, "big")
     return _to_base32(fixed + claims.nonce + f"{claims.tenant}\0{claims.source}".encode())
 

@@ -18,6 +18,7 @@ import msgspec
 
 from ledger.errors import LedgerError, Problem
 from ledger.frames import feed_frame, says_nothing
+from ledger.share import owner_of
 from ledger.times import iso
 from ledger.viewers import Admission, Frame, Message, Rest, Send, Viewer
 
@@ -59,6 +60,8 @@ class Live:
         self._feed, self._clock, self._first, self._on_message = feed, clock, first, on_message
         self._beat_s, self._most = beat_ms / 1000, most
         self._viewers: dict[str, set[Viewer]] = {}
+        self._shared: defaultdict[str, set[str]] = defaultdict(set)
+        """By tenant, what of it is watched: itself, and what it shares."""
         self._versions: dict[str, int] = {}
         self._due: dict[str, asyncio.TimerHandle | None] = {}
         self._told: dict[str, float] = {}
@@ -73,7 +76,7 @@ class Live:
     def changed(self, tenant: str) -> None:
         """The ledger of *tenant* changed: its viewers are told, at once or within the merge window."""
         self._versions[tenant] = self._versions.get(tenant, 0) + 1
-        self._on_loop(self._schedule, tenant)
+        self._on_loop(self._schedule_all, tenant)
 
     def broadcast(self, tenant: str, message: Message) -> None:
         """Send *message* to every viewer of *tenant*, subscribed or not."""
@@ -84,7 +87,7 @@ class Live:
 
     def version(self, tenant: str) -> int:
         """A number that differs after every change of *tenant*."""
-        return self._versions.get(tenant, 0)
+        return self._versions.get(owner_of(tenant), 0)
 
     @property
     def count(self) -> int:
@@ -172,6 +175,7 @@ class Live:
         now = self._clock()
         viewer = Viewer(f"client_{self._next_id}", admission, send, is_sse, abort, heard=now, asked_at=now, hinted=self.version(admission.tenant))
         self._viewers.setdefault(viewer.tenant, set()).add(viewer)
+        self._shared[owner_of(viewer.tenant)].add(viewer.tenant)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -179,6 +183,9 @@ class Live:
         group.discard(viewer)
         if not group:
             self._viewers.pop(viewer.tenant, None)
+            self._shared[owner_of(viewer.tenant)].discard(viewer.tenant)
+            if not self._shared[owner_of(viewer.tenant)]:
+                del self._shared[owner_of(viewer.tenant)]
             self._told.pop(viewer.tenant, None)
         viewer.gone.set()
         viewer.turn += 1
@@ -255,6 +262,10 @@ class Live:
         self.offer(viewer, Frame(feed_frame(feed, None)))
 
     # Telling.
+
+    def _schedule_all(self, tenant: str) -> None:
+        for name in tuple(self._shared.get(tenant, ())):
+            self._schedule(name)
 
     def _schedule(self, tenant: str) -> None:
         assert self._loop is not None

@@ -17,21 +17,28 @@ from ledger.docs import page as docs_page
 from ledger.errors import Problem
 from ledger.export import export
 from ledger.openapi import Route, document
-from ledger.times import iso
+from ledger.share import owner_of
+from ledger.times import iso, iso_or_none
 from ledger.view import View, Views
 
 _encode = msgspec.json.Encoder().encode
-READERS = frozenset({"read", "admin", "local"})
+READERS = frozenset({"read", "admin", "local", "share"})
 JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who asks: the tenant, with what scope; *allow* are the only paths it may read (None: all)."""
+    """Who asks: the tenant, with what scope; *allow* are the only paths it may read (None: all).
+
+    *tenant* is "tenant|share" for those who are shown a part only (scope share): *shows* names it. *expires* in milliseconds, 0 never.
+    """
 
     tenant: str
     scope: str
     allow: frozenset[str] | None = None
+    role: str = "member"
+    shows: tuple[str, ...] | None = None
+    expires: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +156,18 @@ class Reads:
         view = self._views.view(self._allowed(access, path).tenant)
         args = schemas.load(_SCHEMAS[route.asked], query)
         asked = Asked(view, args, self.home, self._clock(), id)
+        view.must_show(name)
         with view.lock:
-            value = handler(asked)
+            value = view.present(name, handler(asked))
             if name == "/v1/feed":
                 return _feed(value)
         return _ok(_encode(value))
 
     def _ping(self, access: Access | None) -> Answer:
-        value = {"home": self.home.role, "version": self.home.version, "server_time": iso(self._clock()), "url": self.home.url, "sample": self.home.sample}
+        value: dict[str, Any] = {"home": self.home.role, "version": self.home.version, "server_time": iso(self._clock()), "url": self.home.url, "sample": self.home.sample}
         if access is not None:
-            value["tenant"] = access.tenant
+            value |= {"tenant": owner_of(access.tenant), "role": access.role, "shows": access.shows, "expires": iso_or_none(access.expires or None),
+                      "scope": "read" if access.scope == "share" else access.scope}  # fmt: skip
         return Answer(200, {"content-type": JSON, "cache-control": "no-store"}, _encode(value))
 
     def _allowed(self, access: Access | None, path: str) -> Access:
@@ -169,7 +178,9 @@ class Reads:
         return access
 
     def _export(self, access: Access, args: Mapping[str, Any]) -> Answer:
-        made = export(self._views.view(access.tenant), args["kind"], args["format"], args.get("since"), args.get("until"))
+        view = self._views.view(access.tenant)
+        view.must_show(f"/export/{args['kind']}")
+        made = export(view, args["kind"], args["format"], args.get("since"), args.get("until"))
         headers = {"content-type": made.content_type, "content-disposition": f'attachment; filename="{made.name}"', "cache-control": "private, no-cache"}
         return Answer(200, headers, stream=made.chunks)
 

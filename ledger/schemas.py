@@ -345,6 +345,10 @@ class PingAnswer(Answered):
     url = text()
     sample = fields.Boolean(required=True)
     tenant = text()
+    scope = text(metadata={"description": "Of the key that was sent: read, admin or push."})
+    role = text(metadata={"description": "admin, member, viewer, or share for a link that was given away."})
+    shows = fields.List(fields.String(), allow_none=True, metadata={"description": "The only parts that this key shows; null for all."})
+    expires = When(allow_none=True)
 
 
 class ProblemAnswer(Answered):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ledger.search import Page, Query
 
 ACTIVE_MS = 5 * MINUTE
+TELEMETRY = "~otel:"
+"""How sources begin that only telemetry tells of. No agent and no post can be called so."""
 SILENT_BEATS = 2.5
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
@@ -40,6 +42,8 @@ class View:
     def __init__(self, tenant: str, store: Store, book: PriceBook, clock: Callable[[], int], also: Mapping[str, str] | None = None) -> None:
         self.tenant, self.store, self.book, self.clock = tenant, store, book, clock
         self.also = also or {}
+        self.zone_of: Callable[[str], str | None] | None = None
+        """The zone that a tenant chose for those who name none."""
         self.lock = RLock()
         self.revision = 0
         self.begin()
@@ -132,9 +136,9 @@ class View:
             self._accounts.anchor(self._readings())
 
     def _best(self, key: str) -> Held | None:
-        """The same session seen from two sources is shown once: as the source has it that read further."""
+        """The same session seen from two sources is shown once: as the source has it that read further. Files know more than telemetry."""
         found = [held for source in self.sources.values() if (held := source.sessions.get(key)) is not None]
-        return max(found, key=lambda held: (held.last, held.tokens, held.source)) if found else None
+        return max(found, key=lambda held: (not held.source.startswith(TELEMETRY), held.last, held.tokens, held.source)) if found else None
 
     def _replace(self, key: str, new: Held | None, many: bool = False) -> None:
         old = self.winners.get(key)
@@ -312,6 +316,9 @@ class View:
         """The viewer's zone, else that of the machine that was heard last, else UTC."""
         if asked and is_zone(asked):
             return asked
+        chosen = self.zone_of(self.tenant) if self.zone_of else None
+        if chosen and is_zone(chosen):
+            return chosen
         for source in sorted(self.sources.values(), key=lambda source: -source.head.last_seen):
             machine = self.machine(source.name)
             if machine and machine.tz and is_zone(machine.tz):
@@ -319,6 +326,13 @@ class View:
         return "UTC"
 
     # -- answers; each is a module of its own
+
+    def must_show(self, path: str) -> None:
+        """Raises Problem 403 for what this view does not show; this one shows everything."""
+
+    def present(self, path: str, value: Any) -> Any:
+        """What of an answer to *path* may leave: all of it, here."""
+        return value
 
     @property
     def version(self) -> str:
@@ -362,9 +376,10 @@ class Views:
     *also* are other names by which a machine may be asked for, with the source that each means.
     """
 
-    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None, also: Mapping[str, str] | None = None) -> None:
+    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None,
+                 also: Mapping[str, str] | None = None, zone_of: Callable[[str], str | None] | None = None) -> None:  # fmt: skip
         self._store, self._book, self._clock, self._most, self._shelf = store, book, clock, most, shelf
-        self._also = also
+        self._also, self._zone_of = also, zone_of
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
 
@@ -374,6 +389,7 @@ class Views:
             view = self._views.get(tenant)
             if view is None:
                 view = self._views[tenant] = View(tenant, self._store, self._book, self._clock, self._also)
+                view.zone_of = self._zone_of
             self._views.move_to_end(tenant)
             while len(self._views) > self._most:
                 self._views.popitem(last=False)
@@ -387,6 +403,12 @@ class Views:
             if checkpoint.is_due(view):
                 checkpoint.save(view, self._shelf, self._clock())
         return view
+
+    def forget(self, tenants: Iterable[str]) -> None:
+        """These are read anew when they are asked for next."""
+        with self._lock:
+            for name in tenants:
+                self._views.pop(name, None)
 
     def checkpoint(self, tenant: str) -> int:
         """Keep the tenant's view on the shelf now; returns its size in bytes, 0 without a shelf."""

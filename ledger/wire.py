@@ -107,6 +107,7 @@ class TakenSchema(_Message):
     committed = _Flag(required=True)
     durable = _Flag(required=True, metadata={"description": "false: a restart of the relay forgets everything"})
     keep_days = _number(required=True, allow_none=True)
+    keep_totals_days = _number(load_default=None, allow_none=True, metadata={"description": "how long what is left of older sessions is kept; absent: for ever"})
     stubs = fields.List(fields.Nested(StubSchema), required=True)
     server_time = _number(required=True, metadata={"description": "milliseconds since 1970 UTC"})
     beat_s = _number(required=True)

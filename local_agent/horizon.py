@@ -75,15 +75,22 @@ class DayHorizon:
         self._database, self._mirror, self._tz, self._project = database, mirror, tz, project
         self._rows = {"tenant": tenant, "source": source}
         self._done: tuple[int | None, int] | None = None
+        self._totals: int | None = None
+        """Days before this moment are not kept either, where the relay says so."""
 
     def refresh(self, now_ms: int) -> None:
         """Look at what changed since the last time, and derive the days anew only if that touches them."""
-        keep = self._mirror.notes().get("keep_days", "")
-        cut = oldest_kept(now_ms, int(keep)) if keep.isdigit() else None
+        cut, totals = self._cut("keep_days", now_ms), self._cut("keep_totals_days", now_ms)
         version = self._version()
+        if totals != self._totals:
+            self._totals, self._done = totals, None
         if self._done is None or cut != self._done[0] or (version != self._done[1] and self._touched(self._done[1], cut)):
             self._rebuild(cut)
         self._done = (cut, version)
+
+    def _cut(self, note: str, now_ms: int) -> int | None:
+        keep = self._mirror.notes().get(note, "")
+        return oldest_kept(now_ms, int(keep)) if keep.isdigit() else None
 
     def _version(self) -> int:
         row = self._sql.execute("SELECT max(seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._rows).fetchone()
@@ -112,7 +119,8 @@ class DayHorizon:
         limits = {**self._rows, "cut": cut}
         sql.execute(f"INSERT INTO mirror_aged SELECT kind, id, hash FROM ledger_rows t WHERE {OURS} AND {OLD}", limits)
         sql.execute(f"INSERT INTO mirror_aged SELECT kind, id, hash FROM ledger_rows t WHERE {OURS} AND {OF_OLD}", limits)
-        days = days_of(self._aged(sql), self._tz)
+        first = datetime.fromtimestamp((self._totals or 0) / 1000, UTC).date().isoformat()
+        days = {date: rows for date, rows in days_of(self._aged(sql), self._tz).items() if date >= first}
         bodies = [(date, json.dumps({"date": date, "tz": self._tz, "rows": rows}, separators=(",", ":"), ensure_ascii=False)) for date, rows in days.items()]
         sql.executemany("INSERT INTO mirror_days VALUES(?, ?, ?)", [(date, as_blob(hash_of("day", date, body)), body) for date, body in bodies])
 

@@ -2,6 +2,9 @@
 
 Reads need a read or admin key, as `Authorization: Bearer …` or `X-API-Key: …`. The earlier system's shared key opens the
 reads of its own tenant too; where none is set, that door does not exist. A tenant comes from a key, never from a request.
+
+Whoever is shown only a part (a viewer, or a stranger with a link) has the scope "share" here, which opens nothing but the reads that
+ask for it, and reads "tenant|share" instead of the tenant.
 """
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from hashlib import sha256
 from ledger.errors import Problem
 from ledger.keytext import claims_of
 from ledger.reads import Access
-from relay.keys import TOUCH_MS, KeyRing
+from relay.keys import TOUCH_MS, Found, KeyRing
 from relay.limits import Limits
+from relay.people import shares
 
+FULL = ("read", "admin")
+"""Scopes that see everything of their tenant."""
+ANY = (*FULL, "share")
 BELIEVED_MS = 10_000
 """How long a key that was opened is not opened again. With the ring's own delay this stays under a minute."""
 SHARED = "shared"
@@ -40,27 +47,30 @@ class Entered:
 class Door:
     """*shared* are the earlier system's keys, of *tenant*."""
 
-    def __init__(self, ring: KeyRing, limits: Limits, *, tenant: str, shared: Sequence[bytes], clock: Callable[[], int]) -> None:
+    def __init__(self, ring: KeyRing, limits: Limits, *, tenant: str, shared: Sequence[bytes], clock: Callable[[], int],
+                 shown_of: shares.ShownOf = lambda name: None) -> None:  # fmt: skip
+        self._shown_of = shown_of
         self._ring, self._limits, self._tenant, self._shared, self._clock = ring, limits, tenant, shared, clock
         self._believed: dict[bytes, Entered] = {}
         self._touched: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def enter(self, headers: Mapping[str, str], address: str, *, scopes: Sequence[str] = ("read", "admin")) -> Entered:
+    def enter(self, headers: Mapping[str, str], address: str, *, scopes: Sequence[str] = FULL) -> Entered:
         """Who calls. *headers* has lower-case names. Raises Problem 401, 403 or 429."""
         token, now = _token(headers), self._clock()
         if not token:
             raise Problem(401, "unknown-key", "send a read key: -H 'Authorization: Bearer sr_read_…'", headers=_ASK)
         found = self._recall(token, now) or self._open(token, address, now)
         if found.access.scope not in scopes:
-            raise Problem(403, "scope", f"a {found.access.scope} key does not open this: use a {scopes[0]} key")
+            held = f"a {found.access.role}'s key" if found.access.scope == "share" else f"a {found.access.scope} key"
+            raise Problem(403, "scope", f"{held} does not open this: use {'an' if scopes[0] == 'admin' else 'a'} {scopes[0]} key")
         return self._counted(found, now)
 
     def known(self, headers: Mapping[str, str], address: str) -> Entered | None:
         """The same without ever asking the store: None where the store would have to be asked. Raises Problem 429."""
         token, now = _token(headers), self._clock()
         found = self._recall(token, now) if token else None
-        if found is None or found.access.scope not in ("read", "admin"):
+        if found is None or found.access.scope not in ANY:
             return None
         self._limits.address.take(address, now)
         return self._counted(found, now)
@@ -120,7 +130,22 @@ class Door:
         self._note(found.id, address, now)
         expires = found.expires
         until = min(now + BELIEVED_MS, expires) if expires else now + BELIEVED_MS
-        return Entered(Access(found.tenant, found.scope, None), found.id, expires, until)
+        try:
+            access = self._access(found)
+        except Problem as problem:
+            raise self._refused(problem, address, now) from None
+        return Entered(access, found.id, expires, until)
+
+    def _access(self, found: Found) -> Access:
+        """What a key reads. Raises Problem 401 for a link whose share is gone: it opens nothing then, never more."""
+        role = claims_of(found.id).role
+        name = shares.name_of(found.tenant, found.id)
+        if name == found.tenant:
+            return Access(found.tenant, found.scope, None, role, None, found.expires)
+        shown = self._shown_of(name)
+        if shown is None:
+            raise Problem(401, "key-revoked", "what this link showed is shared no more: ask for a new one")
+        return Access(name, "share", None, role, tuple(shown[0].listed()), found.expires)
 
     def _is_shared(self, token: str, address: str, now: int) -> bool:
         """A shared key may be short enough to guess, so after too many wrong ones not even the right one opens."""

@@ -14,9 +14,9 @@ from ledger.api import read_api
 from ledger.asked import now_ms
 from ledger.prices import PriceBook
 from ledger.reads import Home, Reads
+from ledger.shared import SharedViews
 from ledger.stores import Ledger
-from ledger.view import Views
-from relay.access import Door
+from relay.access import ANY, Door
 from relay.alerts import webpush
 from relay.alerts.duty import Duty
 from relay.alerts.routes import add_alert_routes
@@ -26,6 +26,9 @@ from relay.legacy import Posts
 from relay.limits import Limits
 from relay.live.tickets import Tickets
 from relay.origins import Origins
+from relay.people.shares import Shares, shown_of
+from relay.people.tenants import Tenants
+from relay.people.terms import terms_of
 from relay.protocol import Terms
 from relay.push import Push
 from relay.routes import LARGEST_POST, MOUNTS, OLD, add_routes, caller_of
@@ -55,11 +58,15 @@ class Relay:
         self.began = clock()
         self.limits = Limits.usual(s.rate)
         self.ring = KeyRing(s.secrets, self.store, s.revoked, clock)
-        self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock)
-        self.views = Views(self.store, PriceBook.load(), clock, shelf=self.store)
-        self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed, terms=Terms(s.beat_s, keep_days=s.retention_days))
-        self.posts = Posts(self.store, clock, self.changed)
-        self.upkeep = Upkeep(self.store, keep_days=s.retention_days, clock=clock, on_change=self.changed)
+        self.tenants = Tenants(self.store, clock)
+        self.shares = Shares(self.store, self.ring, clock)
+        shown = shown_of(self.store, clock)
+        self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock, shown_of=shown)
+        self.views = SharedViews(self.store, PriceBook.load(), clock, shelf=self.store, shown_of=shown, zone_of=lambda tenant: self.tenants.get(tenant).zone)
+        self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed,
+                         terms_of=terms_of(self.tenants, Terms(s.beat_s, keep_days=s.retention_days, keep_totals_days=s.totals_days)))  # fmt: skip
+        self.posts = Posts(self.store, clock, self.changed, forgets=lambda tenant, project: self.tenants.get(tenant).forgets(project))
+        self.upkeep = Upkeep(self.store, keep_days=s.retention_days, totals_days=s.totals_days, tenants=self.tenants, clock=clock, on_change=self.changed)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
         self.webpush = webpush.WebPush(self.store, url=s.url, clock=clock)
@@ -103,7 +110,7 @@ def create_app(relay: Relay) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
     for mount in MOUNTS:
-        app.register_blueprint(read_api(relay.reads, partial(caller_of, relay), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
+        app.register_blueprint(read_api(relay.reads, partial(caller_of, relay, *ANY), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
     for mount in ("", "/api") if webpush.is_available() else ():
         add_alert_routes(app, relay.webpush, lambda: caller_of(relay).tenant, prefix=mount)
     add_routes(app, relay)

@@ -22,7 +22,7 @@ from relay.vault import opened
 
 settings = opened(read())
 assert settings.account  # this is Lambda
-store = open_store(settings.store, keep_days=settings.retention_days, client=HttpClient(settings.account))
+store = open_store(settings.store, client=HttpClient(settings.account))
 relay = Relay(settings, store)
 fanout = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway, settings.account), relay.door.still, store, now_ms)
 relay.on_change, relay.push.apart = fanout.changed, fanout.apart_s

@@ -16,6 +16,7 @@ from hashlib import sha256
 from ledger.errors import Conflict, LedgerError, Misuse, Problem
 from ledger.keytext import SECRET_BYTES, BadKey, Claims, KeyText, claims_of, id_of
 from ledger.store import Document, Shelf
+from relay.people.marks import Marks
 
 DRAWER = "keys"
 RECHECK_MS = 45_000
@@ -55,6 +56,7 @@ class Listed:
     expires: int
     last_use: int
     state: str
+    role: str = ""
 
 
 class KeyRing:
@@ -63,18 +65,21 @@ class KeyRing:
     def __init__(self, master: Sequence[bytes], shelf: Shelf, revoked: Iterable[str], clock: Callable[[], int]) -> None:
         self._masters = [hmac.digest(_SALT, secret, sha256) for secret in master]
         self._shelf, self._revoked, self._clock = shelf, frozenset(revoked), clock
+        self.marks = Marks(shelf, clock)
         self._believed: dict[str, tuple[int, bool]] = {}
         self._lock = threading.Lock()
 
     def issue(self, scope: str, tenant: str, source: str = "", expires: int = 0, *, name: str = "") -> str:
         """A new key, as the text its holder keeps. *expires* is in seconds since 1970, 0 never. Raises Misuse."""
         now = self._clock()
-        claims = Claims(scope, tenant, source, now // 1000, expires, secrets.token_bytes(6))
+        # A key of a name that was forgotten within this very second is not one of those that ended with it.
+        issued = max(now // 1000, self.marks.until(tenant, source, now) + 1)
+        claims = Claims(scope, tenant, source, issued, expires, secrets.token_bytes(6))
         try:
             id = id_of(claims)
         except BadKey as reason:
             raise Misuse(str(reason)) from None
-        self._shelf.put(DRAWER, id, {"name": name or source or scope, "last_use": 0, "revoked": 0}, now=now)
+        self._shelf.put(DRAWER, id, {"name": name or claims.holder or scope, "last_use": 0, "revoked": 0}, now=now)
         return KeyText(scope, id, self._secret(self._masters[0], id)).text()
 
     def find(self, key_id: str, now: int) -> Found:
@@ -103,7 +108,7 @@ class KeyRing:
             raise Misuse(f"{reason}; `python -m relay keys list` shows the ids") from None
         now = self._clock()
         known = self._shelf.take(DRAWER, id, now=now)
-        value = dict(known.value) if known else {"name": claims.source or claims.scope, "last_use": 0}
+        value = dict(known.value) if known else {"name": claims.holder or claims.scope, "last_use": 0}
         self._shelf.put(DRAWER, id, value | {"revoked": now}, now=now)
         with self._lock:
             self._believed[id] = (now, True)
@@ -115,18 +120,18 @@ class KeyRing:
 
     def _listed(self, id: str, document: Document, now: int) -> Listed:
         claims, value = claims_of(id), document.value
-        gone = bool(value.get("revoked")) or id in self._revoked
+        gone = bool(value.get("revoked")) or id in self._revoked or self.marks.ended(claims, now)
         state = "revoked" if gone else "expired" if claims.expired(now) else "in force"
         last_use = value.get("last_use")
         return Listed(
-            id, str(value.get("name", "")), claims.scope, claims.tenant, claims.source, claims.issued * 1000,
-            claims.expires * 1000, last_use if isinstance(last_use, int) else 0, state,
+            id, str(value.get("name", "")), claims.scope, claims.tenant, claims.holder, claims.issued * 1000,
+            claims.expires * 1000, last_use if isinstance(last_use, int) else 0, state, claims.role,
         )  # fmt: skip
 
     def _must_be_in_force(self, id: str, claims: Claims, now: int) -> None:
         if claims.expired(now):
             raise Problem(401, "key-expired", "this key has expired: create a new one with `python -m relay keys create`")
-        if id in self._revoked or self._is_revoked(id, now):
+        if id in self._revoked or self._is_revoked(id, now) or self.marks.ended(claims, now):
             raise Problem(401, "key-revoked", "this key was revoked: create a new one with `python -m relay keys create`")
 
     def _is_revoked(self, id: str, now: int) -> bool:
@@ -145,7 +150,7 @@ class KeyRing:
         """Note that the key was used, every quarter of an hour at most. Never fails: it is a note."""
         try:
             document = self._shelf.take(DRAWER, id, now=now)
-            value = dict(document.value) if document else {"name": claims_of(id).source or claims_of(id).scope, "revoked": 0, "last_use": 0}
+            value = dict(document.value) if document else {"name": claims_of(id).holder or claims_of(id).scope, "revoked": 0, "last_use": 0}
             last = value.get("last_use")
             if isinstance(last, int) and now - last >= TOUCH_MS:
                 self._shelf.put(DRAWER, id, value | {"last_use": now}, now=now, expect=document.version if document else 0)

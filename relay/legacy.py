@@ -32,7 +32,9 @@ _KEYS_A_ROW = 400
 class Posts:
     """Takes posts of one tenant's old clients. *on_change* hears of every post that changed something."""
 
-    def __init__(self, store: Store, clock: Callable[[], int], on_change: Callable[[str], None], *, most_sources: int = 50) -> None:
+    def __init__(self, store: Store, clock: Callable[[], int], on_change: Callable[[str], None], *, most_sources: int = 50,
+                 forgets: Callable[[str, str], bool] = lambda tenant, project: False) -> None:  # fmt: skip
+        self._forgets = forgets
         self._store, self._clock, self._on_change, self._most = store, clock, on_change, most_sources
 
     def take(self, tenant: str, post: Post) -> dict[str, Any]:
@@ -79,7 +81,13 @@ class Posts:
             name: posted.sessions(post.parts.get(name, ()), source, active=name == "active_sessions", now=now, began=began)
             for name in ("active_sessions", "recent_sessions")
         }
+        for found in sessions.values():  # those of a project that a person had forgotten count as kept, and are not
+            found.records = {key: one for key, one in found.records.items() if not self._is_forgotten(tenant, one)}
         return {**sessions, "five_hour_blocks": posted.blocks(post.parts.get("five_hour_blocks", ()), source)}
+
+    def _is_forgotten(self, tenant: str, one: Record) -> bool:
+        project = msgspec.json.decode(one.body).get("project")
+        return bool(project) and self._forgets(tenant, str(project))
 
     def _write(self, tenant: str, source: str, head: Head | None, wanted: Sequence[Record], gone: set[Ref], now: int) -> bool:
         """Apply what differs, in batches that every store takes at once. Raises Conflict."""

@@ -15,13 +15,15 @@ import msgspec
 
 from ledger import wire
 from ledger.record import EMPTY_DIGEST, Ref, add, from_hex, hash_of
-from ledger.store import Head, Row, Tombstone
+from ledger.store import Head, Row, Store, Tombstone
 
 IDLE_MS = 30 * 60_000
 """A source without changes for so long may beat more rarely."""
 TAKEOVERS, TAKEOVER_MS = 3, 10 * 60_000
 """So many leases within this time, back and forth between two boots, are two agents with one key."""
 LARGEST_REPORT = 16 << 10
+Instead = Mapping[Ref, tuple[str, str]]
+"""By record, the body and the code that are kept instead."""
 _WHO = ("name", "os", "tz", "version")
 _MARK = "relay"
 """The member of the agent's report in which the relay keeps its own notes on that agent."""
@@ -30,12 +32,17 @@ _MARK = "relay"
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a relay asks of its agents. *max_changes* is a wish: up to 90 are taken at once whatever was asked.
-    *max_records* is how many a source may have; nobody works that much, but a stolen key might."""
+    *max_records* is how many a source may have; nobody works that much, but a stolen key might. *max_machines* is how many sources
+    a tenant may have. Days of sessions and of what is left of older ones; None for ever. *instead* says what is kept instead of records
+    that a person had forgotten."""
 
     beat_s: int = 60
     keep_days: int | None = None
     max_changes: int = wire.MAX_CHANGES
     max_records: int = 200_000
+    keep_totals_days: int | None = None
+    max_machines: int | None = None
+    instead: Callable[[Store, str, wire.Push], Instead] | None = None
 
     @property
     def idle_beat_s(self) -> int:
@@ -137,14 +144,16 @@ class Changes:
 
     @property
     def stubs(self) -> list[Row]:
-        return [row for row in self.rows if row.code]
+        return [row for row in self.rows if row.code and not row.body]
 
 
-def changes_of(signed: Signed, base: Head, known: Mapping[Ref, int]) -> Changes:
+def changes_of(signed: Signed, base: Head, known: Mapping[Ref, int], instead: Instead | None = None) -> Changes:
     """The message's changes on *base*; *known* are the hashes that its records have now under that lease."""
     message = signed.message
     lease, seq = base.lease or "", message.seq
     rows = [_row(put, lease, seq) for put in message.put]
+    if instead:
+        rows = [replace(row, body=instead[row.ref][0], code=instead[row.ref][1]) if row.ref in instead and not row.code else row for row in rows]
     gone = [Tombstone(Ref(ref.k, ref.id), lease, seq, signed.now) for ref in message.gone]
     refs = [row.ref for row in rows] + [stone.ref for stone in gone]
     replaced = [known[ref] for ref in refs if ref in known]

@@ -74,6 +74,8 @@ def _act(store: Store, tenant: str, head: Head | None, signed: Signed, terms: Te
         case Agree(there, again):
             return _agree(store, tenant, there, signed, terms, again)
         case NewLease(there):
+            if head is None and terms.max_machines is not None:
+                _must_have_room(store, tenant, terms.max_machines)
             _write_if_changed(store, tenant, head, there)
             raise Problem(409, "lease", "begin a new copy under this lease", lease=there.pending_lease)
         case TwoAgents(there):
@@ -90,7 +92,7 @@ def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Sign
     refs = [Ref(ref.k, ref.id) for ref in (*message.put, *message.gone)]
     # A copy that begins has no rows under its lease yet: nobody but us ever knew it.
     known = store.hashes(tenant, message.source, message.lease or "", refs) if refs and base.seq else {}
-    changes = changes_of(signed, base, known)
+    changes = changes_of(signed, base, known, terms.instead(store, message.source, message) if terms.instead else None)
     if changes.digest != from_hex(message.after):
         if store.head(tenant, message.source) != head:
             raise Conflict  # another instance wrote between our two readings: nothing is known about this message yet
@@ -100,6 +102,11 @@ def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Sign
     after = taken(base, signed, changes, terms)
     store.apply(tenant, head, after, changes.rows, changes.gone)
     return Answer(200, _document(store, after, terms, signed, changes.stubs), seen=True)
+
+
+def _must_have_room(store: Store, tenant: str, most: int) -> None:
+    if len(store.heads(tenant)) >= most:
+        raise Problem(507, "quota", f"at most {most} machines may push here: forget one that is gone", headers={"Retry-After": "3600"})
 
 
 def _swept(store: Store, tenant: str, head: Head, now: int) -> int:
@@ -113,7 +120,7 @@ def _swept(store: Store, tenant: str, head: Head, now: int) -> int:
 def _agree(store: Store, tenant: str, head: Head, signed: Signed, terms: Terms, again: bool) -> Answer:
     if again:
         rows, _ = store.changes(tenant, head.source, head.lease or "", head.seq - 1)
-        return Answer(200, _document(store, head, terms, signed, [row for row in rows if row.code]))
+        return Answer(200, _document(store, head, terms, signed, [row for row in rows if row.code and not row.body]))
     after = alive(head, signed, terms)
     _write_if_changed(store, tenant, head, after)
     return Answer(200, _document(store, after, terms, signed, []), seen=_is_noticed(head, after, signed.now))
@@ -133,7 +140,7 @@ def _write_if_changed(store: Store, tenant: str, before: Head | None, after: Hea
 def _document(store: Store, head: Head, terms: Terms, signed: Signed, stubs: Sequence[Row]) -> dict[str, Any]:
     return {
         "v": signed.message.v, "lease": head.lease, "seq": head.seq, "digest": to_hex(head.digest), "committed": head.committed,
-        "durable": store.durable, "keep_days": terms.keep_days,
+        "durable": store.durable, "keep_days": terms.keep_days, **({"keep_totals_days": terms.keep_totals_days} if terms.keep_totals_days else {}),
         "stubs": [{"k": row.ref.kind, "id": row.ref.id, "code": row.code} for row in stubs],
         "server_time": signed.now, "beat_s": head.beat_s or terms.beat_s, "max_changes": terms.max_changes,
         "notices": ["duplicate-source"] if has_two_agents(head, signed.now) else [],

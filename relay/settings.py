@@ -29,7 +29,7 @@ AGENT_PAGES = ("http://localhost:3001", "http://127.0.0.1:3001")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this relay runs. *retention_days* None keeps for ever; *shared* are the earlier system's keys, none: that door is off.
+    """How this relay runs. *retention_days* None keeps for ever, and so does *totals_days* what is left of older sessions; *shared* are the earlier system's keys, none: that door is off.
     *live_url* is the live channel's own address, *gateway* where messages to its connections go; both only on API Gateway.
     *account* is who a function is to AWS."""
 
@@ -41,6 +41,7 @@ class Settings:
     port: int = 8787
     origins: tuple[str, ...] = ()
     retention_days: int | None = None
+    totals_days: int | None = None
     revoked: frozenset[str] = frozenset()
     beat_s: int = 60
     shared: tuple[bytes, ...] = ()
@@ -79,7 +80,8 @@ def read(
         host=host,
         port=port,
         origins=tuple(_origin(text) for text in _list(given.get("RELAY_ORIGINS"))) or AGENT_PAGES,
-        retention_days=_days(given.get("RELAY_RETENTION", "none")),
+        retention_days=days("RELAY_RETENTION", given.get("RELAY_RETENTION", "none")),
+        totals_days=days("RELAY_TOTALS", given.get("RELAY_TOTALS", "none")),
         revoked=frozenset(_key_id(text) for text in _list(given.get("RELAY_REVOKED"))),
         beat_s=int(_number(given, "RELAY_BEAT", 60, 1, 3600)),
         shared=_shared(given),
@@ -213,12 +215,13 @@ def _proxy(text: str) -> str:
     return text
 
 
-def _days(text: str) -> int | None:
+def days(name: str, text: str) -> int | None:
+    """How many days that is; None for ever. Raises Misconfigured."""
     if text == "none":
         return None
     found = re.fullmatch(r"([1-9][0-9]{0,4})d?", text)
     if not found:
-        raise Misconfigured("RELAY_RETENTION is a number of days such as 400d, or none")
+        raise Misconfigured(f"{name} is a number of days such as 400d, or none")
     return int(found[1])
 
 

@@ -1,8 +1,9 @@
 """What a relay does without being asked: one step each, run by a thread, a schedule or `python -m relay upkeep`.
 
 - *sweep*: rows that a newer copy superseded, and deletions older than a day, leave the store;
-- *retire*: what old clients posted, and sources that never came again, end at the horizon. Rows of living agents are
-  never dropped here: the horizon is told to them, and they delete;
+- *retire*: what old clients posted, and sessions of sources that never came again, end at the horizon of their tenant; of the
+  latter the totals of their days stay, as long as those are kept. Rows of living agents are never dropped here: the horizon is told
+  to them, and they delete;
 - *scrub*: the digest of one source a round is recomputed from its rows. Where it differs the head is forgotten,
   and the agent's next beat refills the source;
 - *silent*: pages hear of machines that stopped talking.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -19,6 +21,9 @@ from ledger import record
 from ledger.errors import Conflict, LedgerError
 from ledger.store import Head, Tombstone
 from ledger.stores import Ledger
+from relay.people.aging import drop_days, fold_away
+from relay.people.tenants import Tenants
+from relay.people.terms import days
 from relay.scrub import scrub
 
 DAY_MS = 24 * 3600_000
@@ -48,10 +53,13 @@ class Done:
 
 
 class Upkeep:
-    """*keep_days* None keeps for ever. *on_change* hears of tenants with something to show."""
+    """*keep_days* of sessions and *totals_days* of what is left of them; None keeps for ever, and a tenant's own settings come first.
+    *on_change* hears of tenants with something to show."""
 
-    def __init__(self, store: Ledger, *, keep_days: int | None, clock: Callable[[], int], on_change: Callable[[str], object] = lambda tenant: None) -> None:
-        self._store, self._keep_days, self._clock, self._on_change = store, keep_days, clock, on_change
+    def __init__(self, store: Ledger, *, keep_days: int | None, clock: Callable[[], int], on_change: Callable[[str], object] = lambda tenant: None,
+                 totals_days: int | None = None, tenants: Tenants | None = None) -> None:  # fmt: skip
+        self._store, self._clock, self._on_change = store, clock, on_change
+        self._usual, self._tenants = (keep_days, totals_days), tenants or Tenants(store, clock)
         self._looked_at: int | None = None
 
     def round(self) -> Done:
@@ -91,17 +99,37 @@ class Upkeep:
         return total
 
     def _retire_all(self, done: Done) -> Done:
-        if self._keep_days is None:
-            return done
         now = self._clock()
         for tenant, head in list(self._heads()):
-            if head.last_seen < now - (self._keep_days + WELL_BEHIND_DAYS) * DAY_MS:
+            chosen = self._tenants.get(tenant)
+            keep, totals = days(chosen.keep_days, self._usual[0]), days(chosen.keep_totals_days, self._usual[1])
+            if keep is None:
+                continue
+            posted = head.source.startswith("~")  # what an old client posted has no days worth keeping
+            longest = keep if posted else totals and max(keep, totals)
+            if longest is not None and head.last_seen < now - (longest + WELL_BEHIND_DAYS) * DAY_MS:
                 self._store.forget(tenant, head.source)
                 self._on_change(tenant)
                 done = replace(done, forgotten=done.forgotten + 1)
-            elif head.source.startswith("~"):
-                done = replace(done, retired=done.retired + self._retire(tenant, head, now - self._keep_days * DAY_MS))
+            elif posted:
+                done = replace(done, retired=done.retired + self._retire(tenant, head, now - keep * DAY_MS))
+            elif head.last_seen < now - (keep + WELL_BEHIND_DAYS) * DAY_MS:
+                done = replace(done, retired=done.retired + self._fold(tenant, head, now - keep * DAY_MS, totals))
         return done
+
+    def _fold(self, tenant: str, head: Head, horizon: int, totals: int | None) -> int:
+        """Of a source that never came again the totals stay."""
+        now = self._clock()
+        try:
+            count = fold_away(self._store, tenant, head, horizon, now=now)
+            if totals is not None and (there := self._store.head(tenant, head.source)) is not None:
+                first = datetime.fromtimestamp((now // DAY_MS - totals) * 86400, UTC).date().isoformat()
+                count += drop_days(self._store, tenant, there, first, now=now)
+        except Conflict:
+            return 0  # it came back
+        if count:
+            self._on_change(tenant)
+        return count
 
     def _retire(self, tenant: str, head: Head, horizon: int) -> int:
         """Drop what an old client posted and is over since before *horizon*."""

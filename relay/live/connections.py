@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ledger.errors import Conflict
+from ledger.share import BETWEEN
 from ledger.store import Shelf
 
 CONNECTIONS, WATCHERS = "connections", "watchers"
@@ -57,10 +58,11 @@ class Connections:
         self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), _value(watcher), now=now, expires=now + LONGEST_MS)
 
     def watching(self, tenant: str) -> Iterator[Watcher]:
-        prefix = _name(tenant, "")
-        for name, document in self._shelf.list(WATCHERS, prefix, now=self._clock()):
+        """Those who watch *tenant*, or what it shares ("tenant|share")."""
+        for name, document in self._shelf.list(WATCHERS, _name(tenant, ""), now=self._clock()):
+            watched, _, id = name.rpartition(BETWEEN)
             cursor, tz, sessions, key = (document.value[part] for part in ("cursor", "tz", "sessions", "key"))
-            yield Watcher(tenant, name.removeprefix(prefix), cursor if isinstance(cursor, str) else None, str(tz),
+            yield Watcher(watched, id, cursor if isinstance(cursor, str) else None, str(tz),
                           sessions if isinstance(sessions, int) else 200, document.version, str(key))
 
     def left(self, id: str, tenant: str | None = None) -> None:
@@ -81,4 +83,4 @@ def _value(watcher: Watcher) -> dict[str, object]:
 
 
 def _name(tenant: str, id: str) -> str:
-    return f"{tenant}|{id}"
+    return f"{tenant}{BETWEEN}{id}"

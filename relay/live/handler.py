@@ -10,21 +10,24 @@ from typing import Any
 from ledger.asked import now_ms
 from ledger.errors import Problem
 from ledger.prices import PriceBook
+from ledger.shared import SharedViews
 from ledger.stores import open_store
 from ledger.stores.dynamo_http import HttpClient
-from ledger.view import Views
 from relay.keys import KeyRing
 from relay.live.connections import Connections
 from relay.live.fanout import FanOut
 from relay.live.gateway import Gateway
 from relay.live.sockets import Sockets
 from relay.live.tickets import Tickets
+from relay.people.shares import shown_of
+from relay.people.tenants import Tenants
 from relay.settings import read
 
 settings = read()
 assert settings.account  # this is Lambda
 store = open_store(settings.store, client=HttpClient(settings.account))
-views = Views(store, PriceBook.load(), now_ms, shelf=store)
+tenants = Tenants(store, now_ms)
+views = SharedViews(store, PriceBook.load(), now_ms, shelf=store, shown_of=shown_of(store, now_ms), zone_of=lambda tenant: tenants.get(tenant).zone)
 ring = KeyRing((), store, settings.revoked, now_ms)
 
 

@@ -40,10 +40,10 @@ def test_what_a_new_copy_superseded_is_swept(store, clock):
     assert Upkeep(store, keep_days=None, clock=clock).round().swept == 1
 
 
-def test_a_source_that_never_came_again_is_forgotten_well_behind_the_horizon(store, clock):
+def test_a_source_that_never_came_again_is_forgotten_well_behind_the_horizon_of_its_totals(store, clock):
     laptop(store, clock).pushes(a_session("a"))
-    upkeep = Upkeep(store, keep_days=10, clock=clock)
-    clock.goes(39 * DAY)
+    upkeep = Upkeep(store, keep_days=10, totals_days=20, clock=clock)
+    clock.goes(49 * DAY)
     assert upkeep.round().forgotten == 0
     clock.goes(2 * DAY)
     assert upkeep.round().forgotten == 1 and store.tenants() == []

@@ -1,0 +1,32 @@
+"""What a relay asks of one tenant's agents: its own terms, over which the tenant's settings are laid."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from relay.people.intake import instead
+from relay.people.tenants import Tenant, Tenants
+from relay.protocol import Terms
+
+
+def terms_of(tenants: Tenants, usual: Terms) -> Callable[[str], Terms]:
+    """The terms of a tenant by its name; the very same object for whoever chose nothing."""
+
+    def found(name: str) -> Terms:
+        tenant = tenants.get(name)
+        return usual if not tenant.created else laid_over(usual, tenant)
+
+    return found
+
+
+def laid_over(usual: Terms, tenant: Tenant) -> Terms:
+    return replace(
+        usual, keep_days=days(tenant.keep_days, usual.keep_days), keep_totals_days=days(tenant.keep_totals_days, usual.keep_totals_days),
+        max_records=tenant.max_records or usual.max_records, max_machines=tenant.max_machines,
+        instead=(lambda store, source, message: instead(tenant, store, source, message)) if tenant.forgotten else None,
+    )  # fmt: skip
+
+
+def days(chosen: int | None, usual: int | None) -> int | None:
+    """How many days that is; a tenant's 0 keeps for ever."""
+    return usual if chosen is None else chosen or None
