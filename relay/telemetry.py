@@ -1,0 +1,87 @@
+"""Claude Code's telemetry at the relay, for machines without an agent: kept under a source of its own beside the key's.
+
+What a machine's agent tells of the same session wins in every view: transcripts are complete.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from flask import Flask, Response, g, request
+
+from ledger.errors import Busy, Conflict, Problem
+from ledger.keytext import claims_of
+from ledger.otlp import fold, http
+from ledger.otlp.signals import Told
+from ledger.prices import PriceBook
+from ledger.reads import Access
+from ledger.record import Record, Ref
+from ledger.store import Store
+from ledger.view import TELEMETRY
+from relay.written import write
+
+if TYPE_CHECKING:
+    from relay.app import Relay
+
+BEAT_S = 300
+_TRIES = 6
+_LARGEST = 64 << 10
+
+
+class Telemetry:
+    """Takes exports. *on_change* hears of the tenants to whom one brought news."""
+
+    def __init__(self, store: Store, book: fold.Thresholds, clock: Callable[[], int], on_change: Callable[[str], None]) -> None:
+        self._store, self._book, self._clock, self._on_change = store, book, clock, on_change
+
+    def take(self, tenant: str, source: str, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:
+        """The answer to one export: (body, content type). Raises Problem, Busy or Full."""
+        export = http.read(signal, headers, body, self._clock())
+        sessions = http.by_session(export.heard)
+        if sessions and self._keep(tenant, f"{TELEMETRY}{source}", source, sessions):
+            self._on_change(tenant)
+        return export.answer()
+
+    def _keep(self, tenant: str, source: str, name: str, sessions: Mapping[str, Iterable[Told]]) -> bool:
+        for _ in range(_TRIES):
+            head = self._store.head(tenant, source)
+
+            def get(kind: str, id: str) -> str | None:
+                row = self._store.get(tenant, source, Ref(kind, id))
+                return row.body if row else None
+
+            wanted = [self._machine(source, name)]
+            for key, told in sessions.items():
+                wanted += fold.records_of(key, fold.fold(fold.body_of(key, get), told, self._book))
+            if any(len(one.body.encode()) > _LARGEST for one in wanted):
+                raise Problem(413, "too-large", "one of these sessions is too large to be kept")
+            try:
+                return write(self._store, tenant, source, head, wanted, set(), self._clock(), BEAT_S)
+            except Conflict:
+                continue  # another export came at the same moment
+        raise Busy("this source is written from several places at once")
+
+    @staticmethod
+    def _machine(source: str, name: str) -> Record:
+        return Record("machine", source, msgspec.json.encode({"name": name, "version": "telemetry", "readers": {"telemetry": {"state": "ok"}}}).decode())
+
+
+def add_telemetry_routes(app: Flask, relay: Relay, caller: Callable[..., Access]) -> None:
+    """POST /v1/logs and /v1/metrics, for whoever has a push key as bearer. *caller* tells who that is."""
+    takers: list[Telemetry] = []
+
+    def taker() -> Telemetry:
+        if not takers:
+            takers.append(Telemetry(relay.store, PriceBook.load(), relay.clock, relay.changed))
+        return takers[0]
+
+    def take() -> Response:
+        access = caller(relay, "push")
+        source = claims_of(g.entered.key_id).source
+        body, type = taker().take(access.tenant, source, http.PATHS[request.path.removeprefix("/api")], {name.lower(): value for name, value in request.headers.items()}, request.get_data())
+        return Response(body, content_type=type)
+
+    for path in http.PATHS:
+        for mount in ("", "/api"):
+            app.add_url_rule(f"{mount}{path}", f"telemetry{mount}{path}".replace("/", "_"), take, methods=["POST"])
