@@ -9,7 +9,8 @@ import gc
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +21,11 @@ from local_agent.readers.claude import tables
 from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.bodies import body_of, key_of, parts_of
 from local_agent.readers.claude.book import Book
-from local_agent.readers.claude.files import File, Files, place_of
+from local_agent.readers.claude.files import File, Files
+from local_agent.readers.claude.intake import Intake
 from local_agent.readers.claude.pack import Threshold
 from local_agent.readers.claude.scan import Scanner
-from local_agent.readers.claude.walk import Seen, Walk, own_session, roots_of
+from local_agent.readers.claude.walk import Seen, Walk, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 
 NAME = "claude_code"
@@ -55,15 +57,13 @@ class ClaudeReader:
     ) -> None:  # fmt: skip
         self._folders, self._account_of, self._clock_ns = tuple(folders), account_of, clock_ns
         self._threshold: Threshold = book.long_threshold if book else lambda model, at: None
-        self._scanner: Scanner | None = None
         self._walk: Walk | None = None
         self._book: Book | None = None
         self._files = Files()
-        self._broken: dict[str, tuple[str, tuple[int, int]]] = {}
+        self._intake: Intake | None = None
         self._hints: deque[str] = deque()
         self.watched = False
         self._looked_at = 0
-        self._accounts: dict[str, str] = {}
         self._said: tuple[object, Report] | None = None
 
     # -- what others ask
@@ -97,8 +97,8 @@ class ClaudeReader:
         first = self._book is None
         if first:
             self._open(archive)
-        self._accounts.clear()  # who is logged in is asked once a look
-        assert self._walk is not None
+        assert self._walk is not None and self._intake is not None
+        self._intake.look()
         known = self._files.known
         hints = {self._hints.popleft() for _ in range(len(self._hints))}
         paths: list[str]
@@ -129,8 +129,7 @@ class ClaudeReader:
             book.load(step.sql, self._files.by_path.values())
         self._walk = Walk(roots_of(self._folders), clock_ns=self._clock_ns)
         self._book = book
-        if self._scanner is None:
-            self._scanner = Scanner(self._threshold)
+        self._intake = Intake(self._files, self._walk, book, Scanner(self._threshold), self._account_of)
 
     def _looks_changed(self, path: str) -> bool:
         try:
@@ -142,41 +141,43 @@ class ClaudeReader:
     # -- reading
 
     def _read(self, archive: Archive, paths: list[str]) -> int:
+        if not paths:
+            return 0
+        assert self._intake is not None
         collecting = gc.isenabled() and len(paths) > MANY
         try:
             if collecting:
                 gc.disable()  # a first reading makes a million objects, none of them in circles
-            return self._read_all(archive, iter(paths)) if paths else 0
+            with closing(self._intake.readings(paths)) as found:
+                return self._read_all(archive, found)
         finally:
             if collecting:
                 gc.enable()
 
-    def _read_all(self, archive: Archive, rest: Iterator[str]) -> int:
+    def _read_all(self, archive: Archive, found: Generator[tuple[File, Batch]]) -> int:
         changed = 0
-        while True:
+        more = True
+        while more:
             with archive.step(self.name) as step:
-                more = self._step(archive, step, rest)
+                more = self._step(step, found)
                 changed += len(step.puts) + len(step.gone)
             self._book.end()  # type: ignore[union-attr]
-            if not more:
-                break
         return changed
 
-    def _step(self, archive: Archive, step: Step, paths: Iterable[str]) -> bool:
-        """Read files until there is enough for one transaction; False when nothing is left."""
+    def _step(self, step: Step, found: Generator[tuple[File, Batch]]) -> bool:
+        """Take over what was found until there is enough for one transaction; False when nothing is left."""
         book, files = self._book, self._files
         assert book is not None and self._walk is not None
         book.begin(step.sql)
         files.begin()
         lines = read = 0
         more = False
-        for path in paths:
-            for file, batch in self._batches(path):
-                book.take(file, batch)
-                files.keep(step.sql, book, file, batch)
-                self._limits(step, file, batch)
-                lines += batch.lines
-                read += batch.end - batch.start
+        for file, batch in found:
+            book.take(file, batch)
+            files.keep(step.sql, book, file, batch)
+            self._limits(step, file, batch)
+            lines += batch.lines
+            read += batch.end - batch.start
             if lines >= STEP_LINES or read >= STEP_BYTES:
                 more = True
                 break
@@ -185,52 +186,6 @@ class ClaudeReader:
         self._walk.keep(step.sql, finished=not more)
         self._hand_over(step, sorted(book.totals.touched | files.touched))
         return more
-
-    def _batches(self, path: str) -> Iterable[tuple[File, Batch]]:
-        assert self._scanner is not None and self._walk is not None
-        file = self._files.by_path.get(path) or self._new_file(path)
-        if file is None:
-            return
-        try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        except OSError as error:
-            self._cannot(path, error)
-            return
-        try:
-            if file.loose >= 0:
-                self._files.loosened.append(file.id)
-            status = os.fstat(handle)
-            if not self._files.same(handle, file, status):
-                self._book.drop_nameless(file)  # type: ignore[union-attr]
-                self._files.forget_place(file)
-            file.device, file.inode = status.st_dev, status.st_ino
-            more = True
-            while more:
-                batch = self._scanner.scan(handle, file.place, status.st_size, path)
-                place_of(file, batch)
-                more = batch.more
-                file.size, file.changed = (status.st_size, status.st_mtime_ns) if not more else (-1, 0)
-                yield file, batch
-            self._broken.pop(path, None)
-            self._walk.touched(path)
-        except OSError as error:
-            self._cannot(path, error)
-        finally:
-            os.close(handle)
-
-    def _new_file(self, path: str) -> File | None:
-        assert self._walk is not None
-        root = self._walk.root_of(path)
-        if root is None:
-            return None
-        if root.projects not in self._accounts:
-            self._accounts[root.projects] = self._account_of(root.config)
-        return self._files.new(path, own_session(root.projects, path), self._accounts[root.projects])
-
-    def _cannot(self, path: str, error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):
-            return
-        self._broken[path] = ("no permission" if isinstance(error, PermissionError) else "unreadable file", (0, 0))
 
     def _hand_over(self, step: Step, touched: list[int]) -> None:
         book = self._book
@@ -286,9 +241,13 @@ class ClaudeReader:
 
     # -- what to report
 
+    @property
+    def _broken(self) -> dict[str, str]:
+        return self._intake.broken if self._intake else {}
+
     def _counts(self) -> tuple[dict[str, int], dict[str, int]]:
         skipped = Counter(self._files.skipped)
-        skipped.update(why for why, _ in self._broken.values())
+        skipped.update(self._broken.values())
         if self._walk is not None:
             skipped.update(f"{why} folder" if why == "unreadable" else why for why in self._walk.unreadable.values())
             skipped["link not followed"] += len(self._walk.links)

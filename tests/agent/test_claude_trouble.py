@@ -60,7 +60,7 @@ def test_a_long_line_that_fits_is_counted_and_the_buffer_shrinks_again(home: Hom
     home.write(line("msg_a", 1), line("msg_b", 2, content="x" * 20_000), line("msg_c", 4))
     desk.look()
     assert outputs(desk) == 7
-    assert desk.reader._scanner is not None and len(desk.reader._scanner.buffer) == 4096
+    assert desk.reader._intake is not None and len(desk.reader._intake.scanner.buffer) == 4096
 
 
 def test_a_line_too_long_that_is_still_being_written_stays_unread_until_it_ends(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
