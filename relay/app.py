@@ -1,7 +1,7 @@
 """The relay put together: which part is given which. Nothing is decided here."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,7 @@ from ledger.reads import Home, Reads
 from ledger.shared import SharedViews
 from ledger.stores import Ledger
 from relay.access import ANY, Door
-from relay.alerts import webpush
-from relay.alerts.duty import Duty
 from relay.alerts.routes import add_alert_routes
-from relay.alerts.watch import Watch
 from relay.keys import KeyRing
 from relay.legacy import Posts
 from relay.limits import Limits
@@ -38,6 +35,7 @@ from relay.upkeep import Upkeep
 if TYPE_CHECKING:
     from ledger.live import Live
     from relay.admission import Admissions
+    from relay.alerts.house import Alerts
     from relay.logs import AccessLog
 
 
@@ -69,8 +67,6 @@ class Relay:
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, totals_days=s.totals_days, tenants=self.tenants, clock=clock, on_change=self.changed)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
-        self.webpush = webpush.WebPush(self.store, url=s.url, clock=clock)
-        self.duty = Duty(Watch(self._alerts, self.store, [self.webpush], clock=clock), self.webpush.tenants, clock=clock)
         self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
 
     def _status(self, tenant: str) -> Mapping[str, Any]:
@@ -94,13 +90,19 @@ class Relay:
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> Mapping[str, Any]:
         return {**self.views.view(tenant).feed(cursor, tz, sessions), "home": self.reads.home.role}
 
-    def _alerts(self, tenant: str) -> Iterable[Mapping[str, Any]]:
-        alerts: Iterable[Mapping[str, Any]] = self.views.view(tenant).summary()["alerts"]
-        return alerts
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Who is told of what; a function that only takes pushes never loads it."""
+        from relay.alerts.house import Alerts
+
+        s = self.settings
+        return Alerts(self.store, secrets=s.secrets, url=s.url, view_of=self.views.view, keys_of=self.ring.list, clock=self.clock,
+                      private=s.alerts_private, patient=s.on_lambda)  # fmt: skip
 
     def changed(self, tenant: str) -> None:
         self.changes += 1
-        self.duty.note(tenant)
+        if not self.settings.on_lambda:  # there a schedule looks after everybody
+            self.alerts.duty.note(tenant)
         (self.on_change or self.live.changed)(tenant)
 
 
@@ -111,7 +113,7 @@ def create_app(relay: Relay) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
     for mount in MOUNTS:
         app.register_blueprint(read_api(relay.reads, partial(caller_of, relay, *ANY), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
-    for mount in ("", "/api") if webpush.is_available() else ():
-        add_alert_routes(app, relay.webpush, lambda: caller_of(relay).tenant, prefix=mount)
+    for mount in ("", "/api"):
+        add_alert_routes(app, lambda: relay.alerts, partial(caller_of, relay), relay.clock, prefix=mount)
     add_routes(app, relay)
     return app

@@ -20,6 +20,7 @@ from typing import Any
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from relay import settings as settings_of
 from relay import vault
+from relay.alerts.cli import add_alerts
 from relay.settings import TENANT, Settings
 
 DONE, FAILED, WRONG_USE, MUST_NOT_START = 0, 1, 2, 78
@@ -84,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
     upkeep = commands.add_parser("upkeep", parents=[common], help="one round of upkeep")
     upkeep.set_defaults(run=_upkeep)
+
+    add_alerts(commands, common, _looking)
 
     backup = commands.add_parser("backup", parents=[common], help="write everything that the store holds into a file")
     backup.add_argument("file", metavar="FILE", help="where to, or - for standard output")

@@ -72,7 +72,7 @@ class Housekeeper:
         while not self._stop.wait(1.0):
             seconds += 1
             self._log()
-            self._try("telling alerts", self._relay.duty.step)
+            self._try("telling alerts", self._relay.alerts.duty.step)
             if seconds % SILENT_S == 0:
                 self._try("looking for silent machines", self._relay.upkeep.tell_silent)
             if seconds % ROUND_S == 0:

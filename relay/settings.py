@@ -52,6 +52,8 @@ class Settings:
     live_url: str = ""
     gateway: str = ""
     account: Account | None = None
+    alerts_private: bool = False
+    """May alerts go to addresses inside? Only where everybody with an admin key is trusted."""
 
     def __repr__(self) -> str:
         return f"Settings(url={self.url!r}, store={self.store.split(':')[0]!r})"
@@ -92,6 +94,7 @@ def read(
         live_url=given.get("RELAY_LIVE_URL", ""),
         gateway=given.get("RELAY_GATEWAY", ""),
         account=_account(given) if on_lambda else None,
+        alerts_private=_yes(given, "RELAY_ALERTS_PRIVATE"),
     )
 
 
@@ -230,6 +233,13 @@ def _key_id(text: str) -> str:
     if not KEY_ID.fullmatch(id):
         raise Misconfigured("RELAY_REVOKED is a list of key ids, as `python -m relay keys list` shows them")
     return id
+
+
+def _yes(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "no").lower()
+    if text not in ("yes", "no"):
+        raise Misconfigured(f"{name} is yes or no")
+    return text == "yes"
 
 
 def _number(given: Mapping[str, str], name: str, usual: float, least: float, most: float) -> float:

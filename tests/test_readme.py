@@ -56,7 +56,8 @@ def test_every_command_shown_is_one_that_exists(page: str, line: str) -> None:
     elif words[0] in ("python", ".venv/bin/python") and words[1] == "-m":
         parses(words[2], words[3:])
     elif words[0] == "curl":
-        assert answers(next(word for word in reversed(words) if "localhost" in word or "://" in word))
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        assert answers(next(word for word in reversed(words) if "localhost" in word or "://" in word), method)
 
 
 def parses(module: str, words: list[str]) -> None:
@@ -71,10 +72,10 @@ def parses(module: str, words: list[str]) -> None:
         parser.parse_args(words)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, method: str = "GET") -> bool:
     path = urlsplit(url if "://" in url else f"http://{url}").path
     adapter = app().url_map.bind("localhost")  # type: ignore[attr-defined]
-    return adapter.match(path)[0] is not None and not adapter.match(path)[0].startswith("file")
+    return adapter.match(path, method=method)[0] is not None and not adapter.match(path, method=method)[0].startswith("file")
 
 
 def variables() -> set[str]:

@@ -1,12 +1,18 @@
 """Who must be looked after: tenants with news, and each minute all, because silence and time make alerts too."""
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from ledger.errors import LedgerError
+from relay.alerts.post import Post
 from relay.alerts.watch import Watch
 
 ALL_MS = 60_000
+APART_MS = 5_000
+"""A tenant with much news is looked at so often at most."""
+log = logging.getLogger("alerts")
 
 
 class Duty:
@@ -15,12 +21,14 @@ class Duty:
     *listeners* names the tenants that somebody told where to reach them; nobody else costs anything.
     """
 
-    def __init__(self, watch: Watch, listeners: Callable[[], Iterable[str]], *, clock: Callable[[], int]) -> None:
-        self._watch, self._listeners, self._clock = watch, listeners, clock
+    def __init__(self, watch: Watch, post: Post, listeners: Callable[[], Iterable[str]], *, clock: Callable[[], int]) -> None:
+        self._watch, self._post, self._listeners, self._clock = watch, post, listeners, clock
         self._changed: set[str] = set()
         self._lock = threading.Lock()
         self._known: frozenset[str] = frozenset()
         self._all_at = 0
+        self._looked: dict[str, int] = {}
+        self._due: dict[str, int] = {}
 
     def note(self, tenant: str) -> None:
         """There is news of *tenant*."""
@@ -28,11 +36,44 @@ class Duty:
             self._changed.add(tenant)
 
     def step(self) -> int:
-        """Look after whoever is due; how many alerts were told."""
+        """Look after whoever is due, and send what is; how many alerts are new."""
         now = self._clock()
+        for tenant in (due := self._whose_turn(now)):
+            self._due[tenant] = now  # something may wait since before we were started
+        told = sum(self._try(self._watch.check, tenant) or 0 for tenant in sorted(due))
+        for tenant in sorted(tenant for tenant, at in self._due.items() if at <= now):
+            again = self._try(self._post.send, tenant)
+            if again is None:
+                del self._due[tenant]
+            else:
+                self._due[tenant] = again
+        return told
+
+    def all(self) -> int:
+        """Look after everybody who listens: what a schedule calls."""
+        self._all_at = 0
+        return self.step()
+
+    def _whose_turn(self, now: int) -> set[str]:
         with self._lock:
             changed, self._changed = self._changed, set()
         if now >= self._all_at:
             self._known, self._all_at = frozenset(self._listeners()), now + ALL_MS
-            changed = set(self._known)
-        return sum(self._watch.check(tenant) for tenant in sorted(changed & self._known))
+            due = set(self._known)
+        else:
+            due = {tenant for tenant in changed & self._known if now - self._looked.get(tenant, 0) >= APART_MS}
+            with self._lock:
+                self._changed |= (changed & self._known) - due
+        self._looked = {tenant: at for tenant, at in self._looked.items() if tenant in self._known} | dict.fromkeys(due, now)
+        return due
+
+    @staticmethod
+    def _try(step: Callable[[str], int | None], tenant: str) -> int | None:
+        """One tenant's trouble is not another's."""
+        try:
+            return step(tenant)
+        except LedgerError as error:
+            log.warning("the alerts of %s wait: %s", tenant, error)
+        except Exception as error:
+            log.error("the alerts of %s could not be looked at", tenant, exc_info=error)
+        return None

@@ -1,50 +1,100 @@
-"""Where a browser asks to be told: the relay's public key, subscriptions, and a trial alert."""
+"""Alerts over HTTP: what is open, what a person wants to be told and where, a trial, and the subscriptions of browsers."""
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
 
 from ledger.errors import Problem
-from relay.alerts.webpush import WebPush
+from relay.alerts import webpush
+from relay.limits import Buckets, Rate
 
-LARGEST = 8 << 10
+if TYPE_CHECKING:
+    from ledger.reads import Access
+    from relay.alerts.house import Alerts
+
+LARGEST = 32 << 10
 TRIAL = {"id": "trial", "level": "info", "text": "Alerts of your relay arrive here."}
+Caller = Callable[..., "Access"]
 
 
-def add_alert_routes(app: Flask, push: WebPush, tenant_of: Callable[[], str], *, prefix: str) -> None:
-    """*tenant_of* says who asks, or raises Problem."""
+def add_alert_routes(app: Flask, alerts: Callable[[], Alerts], caller: Caller, clock: Callable[[], int], *, prefix: str) -> None:
+    """*caller* says who asks, or raises Problem; with scopes only those may. *alerts* is asked when it is needed."""
+    trials = Buckets(Rate(10, 1 / 20))
+
+    def shown() -> Mapping[str, Any]:
+        return alerts().watch.shown(_reader(caller))
+
+    def settings() -> Mapping[str, Any]:
+        access = caller()
+        found = alerts().book.read(_member(access)).public()
+        if access.scope != "admin":  # who may only read need not know where messages go
+            found["channels"] = [{name: channel[name] for name in ("name", "kind", "on")} for channel in found["channels"]]
+        return found
+
+    def change() -> Mapping[str, Any]:
+        wishes, made = alerts().book.change(caller("admin").tenant, _document())
+        found = wishes.public()
+        for channel in found["channels"]:
+            if channel["name"] in made:
+                channel["secret"] = made[channel["name"]]
+        return found
+
+    def trial() -> Mapping[str, Any]:
+        asked = _document() if request.get_data() else {}
+        to = asked.get("channel") if isinstance(asked, dict) else None
+        if to is None:
+            return {"reached": alerts().webpush.tell(_reader(caller), TRIAL)}
+        tenant = caller("admin").tenant
+        if not any(channel.name == to and channel.on for channel in alerts().book.read(tenant).channels):
+            raise Problem(404, "not-found", "there is no such channel, or it is off")
+        trials.take(tenant, clock())
+        why = alerts().post.trial(tenant, str(to))
+        return {"channel": to, "ok": not why, "detail": why}
 
     def key() -> Mapping[str, str]:
-        tenant_of()
-        return {"key": push.public_key()}
+        _reader(caller)
+        return {"key": alerts().webpush.public_key()}
 
     def subscribe() -> tuple[Mapping[str, str], int]:
-        tenant = tenant_of()
-        return {"id": push.subscribe(tenant, _document())}, 201
+        return {"id": alerts().webpush.subscribe(_reader(caller), _document())}, 201
 
     def unsubscribe(id: str) -> Response:
-        if not push.unsubscribe(tenant_of(), id):
+        if not alerts().webpush.unsubscribe(_reader(caller), id):
             raise Problem(404, "not-found", "there is no such subscription")
         return Response(status=204)
 
-    def trial() -> Mapping[str, int]:
-        return {"reached": push.tell(tenant_of(), TRIAL)}
+    def private(answer: Response) -> Response:
+        if request.path.startswith(f"{prefix}/v1/alerts"):
+            answer.headers.setdefault("Cache-Control", "no-store")
+        return answer
 
-    for path, view, method in (
-        ("/v1/alerts/key", key, "GET"), ("/v1/alerts/subscriptions", subscribe, "POST"),
-        ("/v1/alerts/subscriptions/<id>", unsubscribe, "DELETE"), ("/v1/alerts/trial", trial, "POST"),
-    ):  # fmt: skip
+    routes: list[tuple[str, Callable[..., Any], str]] = [("/v1/alerts", shown, "GET"), ("/v1/alerts/settings", settings, "GET"), ("/v1/alerts/settings", change, "PUT"), ("/v1/alerts/trial", trial, "POST")]
+    if webpush.is_available():
+        routes += [("/v1/alerts/key", key, "GET"), ("/v1/alerts/subscriptions", subscribe, "POST"), ("/v1/alerts/subscriptions/<id>", unsubscribe, "DELETE")]
+    for path, view, method in routes:
         app.add_url_rule(prefix + path, f"alerts{prefix}{path}{method}".replace(".", ""), view, methods=[method])
+    app.after_request(private)
+
+
+def _reader(caller: Caller) -> str:
+    return _member(caller())
+
+
+def _member(access: Access) -> str:
+    """The tenant of somebody who sees all of it: alerts name machines and titles, so they are shown to nobody who is shown a part."""
+    if access.scope not in ("read", "admin"):
+        raise Problem(403, "scope", "a shared view has no alerts: use a read key")
+    return access.tenant
 
 
 def _document() -> Any:
     request.max_content_length = LARGEST
     if not request.is_json:
-        raise Problem(415, "encoding", "a subscription is sent as application/json")
+        raise Problem(415, "encoding", "send it as application/json")
     try:
         return json.loads(request.get_data())
     except (ValueError, RecursionError):
-        raise Problem(400, "malformed", "the subscription is not JSON") from None
+        raise Problem(400, "malformed", "this is not JSON") from None

@@ -25,6 +25,8 @@ SERVICES = ("fcm.googleapis.com", "updates.push.services.mozilla.com", "push.app
 MOST = 20
 """Subscriptions of one tenant."""
 TTL_S = 3600
+LONGEST = 800
+"""Characters; a browser's service takes some 4 KB."""
 TIMEOUT_S = 10.0
 DRAWER, VAPID, LISTENS = "webpush", "vapid", "tenant:"
 
@@ -100,12 +102,16 @@ class WebPush:
         """Who has subscribed, now or once."""
         return [name.removeprefix(LISTENS) for name, _ in self._shelf.list(DRAWER, LISTENS, now=self._clock())]
 
+    def has(self, tenant: str) -> bool:
+        """Does any browser of the tenant want to be told?"""
+        return is_available() and next(iter(self._shelf.list(drawer(tenant), now=self._clock())), None) is not None
+
     def unsubscribe(self, tenant: str, id: str) -> bool:
         return self._shelf.drop(drawer(tenant), id)
 
     def tell(self, tenant: str, alert: Mapping[str, Any]) -> int:
         """Send one alert to every browser of the tenant; returns how many took it. Gone browsers are forgotten."""
-        text = json.dumps({"id": alert["id"], "level": alert["level"], "text": alert["text"]}, ensure_ascii=False)
+        text = json.dumps({"id": alert["id"], "level": alert["level"], "text": alert["text"][:LONGEST]}, ensure_ascii=False)
         reached = 0
         for id, document in list(self._shelf.list(drawer(tenant), now=self._clock())):
             status = self._send(dict(document.value), text, str(self._keys()["private"]), self._contact)

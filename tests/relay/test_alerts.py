@@ -1,4 +1,4 @@
-"""Alerts reach people once per episode, and phones through their vendor's push service."""
+"""Alerts reach phones through their vendor's push service."""
 from __future__ import annotations
 
 import base64
@@ -14,14 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ledger.errors import Problem
 from ledger.stores.memory import MemoryStore
-from relay.alerts.duty import Duty
-from relay.alerts.episodes import QUIET_MS, news
-from relay.alerts.watch import Watch
 from relay.alerts.webpush import MOST, WebPush, checked, deliver, new_keys, reachable
 from tests.relay.house import RelayHouse
 
 HALF = {"id": "block:b1:75", "level": "warn", "text": "75 % of the block is used."}
-SILENT = {"id": "silent:studio", "level": "bad", "text": "studio has been silent since 10:00."}
 
 
 class Phone:
@@ -45,62 +41,6 @@ class Phone:
 
 def text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Told:
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def tell(self, tenant: str, alert: Any) -> int:
-        self.heard.append(alert["id"])
-        return 1
-
-
-def test_an_alert_is_told_once_while_it_lasts() -> None:
-    fresh, kept = news([HALF], {}, now=1)
-    assert fresh == [HALF]
-    assert news([HALF], kept, now=60_000)[0] == []
-
-
-def test_an_alert_that_was_over_long_enough_is_news_again() -> None:
-    _, kept = news([HALF], {}, now=0)
-    _, kept = news([], kept, now=QUIET_MS - 1)
-    assert news([HALF], kept, now=QUIET_MS - 1)[0] == [], "a value that wavers at its threshold is one episode"
-    _, over = news([], kept, now=QUIET_MS)
-    assert news([HALF], over, now=QUIET_MS)[0] == [HALF]
-
-
-def test_every_channel_hears_of_each_episode_once_however_often_it_is_checked() -> None:
-    told, true = Told(), [HALF]
-    watch = Watch(lambda _: true, MemoryStore(), [told], clock=lambda: 1000)
-    assert [watch.check("alice") for _ in range(3)] == [1, 0, 0]
-    true.append(SILENT)
-    assert watch.check("alice") == 1
-    assert told.heard == [HALF["id"], SILENT["id"]]
-
-
-def test_two_instances_tell_an_alert_once() -> None:
-    told, shelf = Told(), MemoryStore()
-    for _ in range(2):
-        Watch(lambda _: [HALF], shelf, [told], clock=lambda: 1000).check("alice")
-    assert told.heard == [HALF["id"]]
-
-
-def test_only_tenants_that_listen_are_looked_after_and_all_of_them_each_minute() -> None:
-    now, told, looked = [0], Told(), []
-
-    def alerts_of(tenant: str) -> list[Any]:
-        looked.append(tenant)
-        return []
-
-    duty = Duty(Watch(alerts_of, MemoryStore(), [told], clock=lambda: now[0]), lambda: ["alice", "bob"], clock=lambda: now[0])
-    duty.step()
-    duty.note("alice")
-    duty.note("charlie")
-    duty.step()
-    now[0] = 60_000
-    duty.step()
-    assert looked == ["alice", "bob", "alice", "alice", "bob"]
 
 
 def test_a_phone_reads_what_the_relay_encrypted_for_it() -> None:
@@ -165,7 +105,7 @@ def test_a_malformed_subscription_is_refused_with_a_reason(broken: object) -> No
 def test_a_browser_subscribes_tries_and_leaves_over_http() -> None:
     house = RelayHouse()
     sent: list[str] = []
-    house.relay.webpush._send = lambda to, *_: sent.append(to["endpoint"]) or 201
+    house.relay.alerts.webpush._send = lambda to, *_: sent.append(to["endpoint"]) or 201
     phone = Phone()
     assert len(house.get("/api/v1/alerts/key")["key"]) == 87
     made = house.ask("/api/v1/alerts/subscriptions", house.key(), method="POST", body=json.dumps(phone.subscription), Content_Type="application/json")
