@@ -1,7 +1,7 @@
 // What needs attention: the strip that says how old the page is, and the server's alerts.
 import { html, signal, useState } from "./lib.js";
 import * as S from "./store.js";
-import { when } from "./format.js";
+import { ms, when } from "./format.js";
 import { prefs } from "./kept.js";
 
 const gone = signal(/** @type {string[]} */ (JSON.parse(prefs.get("dismissed", "[]"))));
@@ -16,9 +16,11 @@ export function Alerts() {
 export function Strip({ leave, version, forget }) {
   const c = S.conn.value, at = S.asOf.value;
   const update = version && html`<div class="strip" role="status">A new version of this page is ready. <button class="link" onClick=${() => location.reload()}>Reload for the new version</button></div>`;
+  const a = S.access.value, hidden = [["titles", "names"], ["projects", "projects"], ["machines", "machines"], ["costs", "costs"]].filter(([k]) => !S.sees(k)).map(([, n]) => n);
+  const shared = a?.shows && html`<div class="strip" role="status"><b>Shared view</b>${a.expires ? ` · until ${when(ms(a.expires), 0)}` : ""}${hidden.length ? ` · ${hidden.join(", ")} hidden` : ""}</div>`;
   if (c.state === "sample") return html`<div class="strip sample" role="status"><b>Sample data.</b> Made-up numbers, to look around. <button class="link" onClick=${leave}>Leave the sample</button></div>`;
   const made = S.sample.value && html`<div class="strip sample" role="status"><b>Sample data.</b> This source runs on made-up numbers. Nothing here is yours.</div>`;
-  if (c.why === "refused") return html`${update}${made}<div class="strip" role="status">${at > 0 && html`<b>As of ${when(at, S.clockNow.value)}.</b> `}The relay does not accept this browser's key any more. Open a new pairing link, or <button class="link" onClick=${forget}>forget the key</button>.</div>`;
-  if (!S.stale.value || !at || c.state === "none") return html`${update}${made}`;
-  return html`${update}${made}<div class="strip" role="status"><b>As of ${when(at, S.clockNow.value)}.</b> ${c.state === "stored" ? "Nothing answers right now; this page reconnects by itself." : "No machine has reported since."}</div>`;
+  if (c.why === "refused") return html`${update}${shared}${made}<div class="strip" role="status">${at > 0 && html`<b>As of ${when(at, S.clockNow.value)}.</b> `}The relay does not accept this browser's key any more. Open a new pairing link, or <button class="link" onClick=${forget}>forget the key</button>.</div>`;
+  if (!S.stale.value || !at || c.state === "none") return html`${update}${shared}${made}`;
+  return html`${update}${shared}${made}<div class="strip" role="status"><b>As of ${when(at, S.clockNow.value)}.</b> ${c.state === "stored" ? "Nothing answers right now; this page reconnects by itself." : "No machine has reported since."}</div>`;
 }

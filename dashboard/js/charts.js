@@ -6,7 +6,7 @@ import { scale, share } from "./scale.js";
 /** The width of an element, followed: measured before anything is painted, so that no frame is too wide for its panel.
  * @returns {[any, number]} */
 export function useWidth(guess) {
-  const ref = useRef(/** @type {any} */ (null));
+  const ref = useRef(null);
   const [w, set] = useState(guess);
   useLayoutEffect(() => {
     const measure = () => { const n = ref.current.clientWidth; if (n > 60) set(n); };

@@ -26,6 +26,8 @@ export function tokens(n) {
   }
   return "";
 }
+/** The same on an axis: "1.5M", "150M" */
+export const short = (n) => tokens(n).replace(/\.0+(?=\D)|(\.\d*[1-9])0+(?=\D)/, "$1");
 /** Whole dollars from a thousand on; a price that is not known is a dash, never zero. */
 export function money(n) {
   if (n == null || !Number.isFinite(n)) return "–";

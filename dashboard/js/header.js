@@ -17,7 +17,7 @@ function Age() {
 }
 /** What a popover shows is loaded when it first opens. @param {any} of */
 function Pop({ id, name, p }) {
-  const [View, set] = useState(/** @type {any} */ (null));
+  const [View, set] = useState(null);
   const load = () => View || styled(name === "Panel" ? import("./panel.js") : import("./popovers.js")).then((m) => set(() => m[name]));
   return html`<div id=${id} popover class="pop" onBeforeToggle=${load}>${View && html`<${View} ...${p} />`}</div>`;
 }
@@ -55,6 +55,6 @@ function Ring() {
 }
 export function Header(p) {
   return html`<header class="top"><a class="mark" href="#now" aria-label="Session Relay, to the top"><${Ring} /><b>Session Relay</b></a>
-    ${p.full && html`<nav aria-label="Sections"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a></nav>`}
+    ${p.full && html`<nav aria-label="Sections"><a href="#now">Now</a>${S.sees("totals") && html`<a href="#usage">Usage</a>`}${S.sees("sessions") && html`<a href="#sessions">Sessions</a>`}</nav>`}
     <span class="grow"></span><${Badge} ...${p} /><${Bell} ...${p} /><${Theme} /><${Keys} /></header>`;
 }

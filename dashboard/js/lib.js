@@ -20,7 +20,7 @@ export function memo(draw) {
 }
 
 /** A name that people gave, in a direction of its own; one that this browser cannot open says that it is sealed. */
-export const name = (t) => html`<bdi class=${isSealed(t) ? "sealed" : null}>${label(t)}</bdi>`;
+export const name = (t) => html`<bdi class=${isSealed(t) ? "sealed" : null} title=${isSealed(t) ? "Sealed: the link with the seal key opens it" : null}>${label(t)}</bdi>`;
 
 let more = /** @type {Promise<any>|undefined} */ (undefined);
 /** A module that is loaded on use, once the style of such parts is here. @param {Promise<any>} module @returns {Promise<any>} */

@@ -63,8 +63,8 @@ const on = {
 };
 
 // What lies below the fold comes one frame later, in modules of its own.
-const later = signal(/** @type {any} */ (null));
-const empty = signal(/** @type {any} */ (null));
+const later = signal(null);
+const empty = signal(null);
 async function below() {
   const [u, s] = await Promise.all([import("./usage.js"), import("./sessions.js")]);
   s.asks((path, signal) => source.question(link?.home ?? null, path, signal));
@@ -72,18 +72,28 @@ async function below() {
 }
 effect(() => { if (S.has.value && !later.peek()) requestAnimationFrame(() => setTimeout(below)); });
 
+// A key may show a part only: the relay that it is for says which.
+let known = "";
+effect(() => {
+  const { state } = S.conn.value, home = link?.relay;
+  if (state === "live" || state === "sample") { known = ""; S.access.value = null; }
+  if (!state.startsWith("relay") || !home?.key || known === home.key) return;
+  known = home.key;
+  source.question(home, "v1/ping").then((a) => (S.access.value = a), () => (known = ""));
+});
+
 function App() {
   const c = S.conn.value, v = version.value, waiting = !S.has.value && c.state === "connecting", L = later.value;
-  const bare = !waiting && (!S.has.value || (S.total.value === 0 && !S.block.value && S.days.value.length === 0));
+  const shared = S.access.value?.shows, bare = !waiting && (!S.has.value || (!shared && S.total.value === 0 && !S.block.value && S.days.value.length === 0));
   if (bare && !empty.value) styled(import("./empty.js")).then((m) => (empty.value = m.Empty));
   const E = empty.value, full = !waiting && !bare;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
-    <main id="now" class=${S.stale.value && S.has.value ? "stale" : ""}>
+    <main id="now" class=${(S.stale.value && S.has.value ? "stale " : "") + (S.sees("costs") ? "" : "costless")}>
       ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} local=${source.onThisComputer} role=${role.value} />`}`
       : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
-        <div class="panel grid"><${Block} /><${Limits} /><${Active} Opened=${L?.Opened} /><${Machines} /></div>
-        ${L && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div><${L.Sessions} />`}`}</main>
-    ${full && html`<nav class="tabs" aria-label="Sections, bottom"><a href="#now">Now</a><a href="#usage">Usage</a><a href="#sessions">Sessions</a><a href="#machines">Machines</a></nav>`}`;
+        <div class="panel grid">${S.sees("blocks") && html`<${Block} />`}${(S.sees("limits") || S.sees("blocks")) && html`<${Limits} />`}${S.sees("sessions") && html`<${Active} Opened=${L?.Opened} />`}${S.sees("machines") && html`<${Machines} />`}</div>
+        ${L && html`${S.sees("totals") && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div>`}${S.sees("sessions") && html`<${L.Sessions} />`}`}`}</main>
+    ${full && html`<nav class="tabs" aria-label="Sections, bottom"><a href="#now">Now</a>${S.sees("totals") && html`<a href="#usage">Usage</a>`}${S.sees("sessions") && html`<a href="#sessions">Sessions</a>`}${S.sees("machines") && html`<a href="#machines">Machines</a>`}</nav>`}`;
 }
 
 // theme.js has taken the key out of the address before anything could read it there.

@@ -23,12 +23,12 @@ function Mix({ models }) {
   const list = rest.length ? [...top, { model: null, tokens: rest.reduce((a, m) => a + m.tokens, 0), cost: rest.reduce((a, m) => a + (m.cost ?? 0), 0) }] : top;
   const name = (m) => (m.model === null ? plural(rest.length, "other") : modelName(m.model)), c = (m) => (m.model === null ? "c-other" : S.colour(m.model));
   return html`<div class="wide"><dt>Models</dt><dd class="mix" aria-hidden="true">${list.map((m) => html`<span class=${c(m)} style=${{ flexGrow: Math.max(m.tokens, 1) }}></span>`)}</dd>
-    <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${money(m.cost)}</b></span>`)}</dd></div>`;
+    <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${S.sees("costs") ? money(m.cost) : tokens(m.tokens)}</b></span>`)}</dd></div>`;
 }
 /** Between blocks: what the last one came to. */
 function Last({ list }) {
   const r = list.filter((x) => !x.gap).at(-1), end = ms(r?.end);
-  return r && end != null && html`<dl class="stats"><div><dt>Last block</dt><dd class="num">${tokens(r.tokens)}</dd><dd class="sub num">ended ${when(end, S.minute.value)}</dd></div><div><dt>Cost</dt><dd class="num">${money(r.cost)}</dd><dd class="sub">${r.reached ? "reached the limit" : "at list prices"}</dd></div></dl>`;
+  return r && end != null && html`<dl class="stats"><div><dt>Last block</dt><dd class="num">${tokens(r.tokens)}</dd><dd class="sub num">ended ${when(end, S.minute.value)}</dd></div><div class="cost"><dt>Cost</dt><dd class="num">${money(r.cost)}</dd><dd class="sub">${r.reached ? "reached the limit" : "at list prices"}</dd></div></dl>`;
 }
 export function Block() {
   const b = S.block.value, recent = S.recent.value;
@@ -42,8 +42,8 @@ export function Block() {
       ${s.kind === "official" || s.percent == null
         ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)} cache` : ""}</dd></div>`
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${s.percent > 300 ? Math.round(s.percent / 100) + "×" : pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
-      <div><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
-      <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num">${money(b.burn?.cost_per_hour)}/h</dd>
+      <div class="cost"><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
+      <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num cost">${money(b.burn?.cost_per_hour)}/h</dd>
         ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
       <${Mix} models=${[...(b.models ?? [])].sort((x, y) => (y.cost ?? 0) - (x.cost ?? 0) || y.tokens - x.tokens)} />
     </dl></section>`;
@@ -75,16 +75,16 @@ export function Limits() {
   const t = S.minute.value, list = S.limits.value.filter((l) => windowHours(l.window) !== 5 || S.block.value?.percent_basis !== "official");
   const weekly = list.every((l) => windowHours(l.window) === 168);
   return html`<section class="cell limits" aria-labelledby="h-limits"><header><h2 id="h-limits">${weekly ? "Weekly limits" : "Limits"}</h2></header>
-    ${list.length === 0 ? html`<p class="quiet">No plan limit has been reported yet. The status line of Claude Code knows it: <code>python -m local_agent statusline</code></p>`
-      : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}<${Recent} /></section>`;
+    ${!S.sees("limits") ? null : list.length === 0 ? html`<p class="quiet">No plan limit has been reported yet. The status line of Claude Code knows it: <code>python -m local_agent statusline</code></p>`
+      : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}${S.sees("blocks") && html`<${Recent} />`}</section>`;
 }
 
 const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li class=${isOpen ? "open" : ""}><div class="line" onClick=${() => onOpen(isOpen ? "" : s.key)}>
-  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(s.title || s.project || "Untitled")}</button><span class="sub">${name(s.title ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
+  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(S.called(s))}</button><span class="sub">${name(s.title ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>
-  <span class="num r tok">${tokens(s.all)}</span><span class="num r">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(lengthOf(s, t)) : "–"}</span></div>${isOpen && Opened && html`<${Opened} s=${s} />`}</li>`);
+  <span class="num r tok">${tokens(s.all)}</span><span class="num r cost">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(lengthOf(s, t)) : "–"}</span></div>${isOpen && Opened && html`<${Opened} s=${s} />`}</li>`);
 
 /** The first few of a list, and a button for the rest. @returns {[any[], any]} */
 function useFew(list, n) {
@@ -99,7 +99,7 @@ export function Active({ Opened }) {
   const today = dateOf(at) === S.today.value;
   return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${today ? "" : dayShort(dateOf(at)) + ", "}${clock(at)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
     ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}</p>`
-      : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r">Cost</span><span class="r len">Time</span></div>
+      : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r cost">Cost</span><span class="r len">Time</span></div>
         <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} isOpen=${open === s.key} onOpen=${setOpen} Opened=${Opened} />`)}</ul>${more}`}</section>`;
 }
 
@@ -108,7 +108,7 @@ function Machine({ m, alone, t }) {
   const os = [m.os, m.version && `agent ${m.version}`].filter(Boolean).join(" · ");
   return html`<li class=${on ? state : "off"}><i class="state" aria-hidden="true"></i>
     <div class="grow"><b><bdi>${m.name || m.source}</bdi></b>${alone && html` <small class="tag">this one</small>`}<span class="sub" title=${os}>${m.note && state === "attention" ? html`<span class="warn">${m.note}</span>` : os || "no details"}</span></div>
-    <div class="r"><span class="num">${on ? (m.active ? `${m.active} active` : "idle") : "offline"}</span><span class="sub num">${on ? `${money(m.today_cost ?? 0)} today` : seen ? `seen ${ago(t - seen)}` : "never seen"}</span></div></li>`;
+    <div class="r"><span class="num">${on ? (m.active ? `${m.active} active` : "idle") : "offline"}</span><span class="sub num">${on ? m.today_cost != null && `${money(m.today_cost)} today` : seen ? `seen ${ago(t - seen)}` : "never seen"}</span></div></li>`;
 }
 export function Machines() {
   const t = S.minute.value, list = S.machines.value, [shown, more] = useFew(list, 6), alone = S.home.value === "agent" && list.length === 1;

@@ -47,6 +47,7 @@ export function opener(keys, news, open = opened) {
   }
   const day = (d) => (Object.keys(d.projects ?? {}).some(isSealed) ? { ...d, projects: Object.fromEntries(Object.entries(d.projects).map(([p, v]) => [name("project", p), v])) } : d);
   return {
+    name,
     sessions: (list) => list.map(row),
     /** @param {any} s */
     summary(s) {

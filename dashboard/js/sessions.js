@@ -8,7 +8,7 @@ export const query = signal(/** @type {import("./query.js").Query} */ ({ q: "", 
 export const limit = signal(FIRST);
 const open = signal("");
 /** search.js, once somebody searches, filters, sorts or asks for more */
-const seek = signal(/** @type {any} */ (null));
+const seek = signal(null);
 /** how to ask the home that answers now; set by main.js @type {(path: string, signal?: AbortSignal) => Promise<any>} */
 export let ask = async () => { throw new Error("offline"); };
 export const asks = (fn) => { ask = fn; };
@@ -27,7 +27,7 @@ const Pick = memo(({ k, value, list, label }) => html`<select aria-label=${label
 
 /** The detail view is loaded when the first one is opened. */
 export function Opened({ s }) {
-  const [View, set] = useState(/** @type {any} */ (null));
+  const [View, set] = useState(null);
   useEffect(() => { styled(import("./detail.js")).then((m) => set(() => m.Detail)).catch(() => set(() => () => html`<p class="quiet">The details could not be loaded. Reload the page to try again.</p>`)); }, []);
   return View ? html`<${View} s=${s} ask=${ask} />` : html`<p class="quiet">Loading…</p>`;
 }
@@ -36,7 +36,7 @@ const Row = memo(({ s, day, length, isOpen, colour }) => {
   const guess = s.provenance && s.provenance !== "observed";
   return html`<tr class=${(s.is_active ? "live " : "") + (isOpen ? "open" : "")} onClick=${toggle}>
     <td class="num when">${s.is_active ? html`<span class="pulse">Active</span>` : when(s.last, day)}</td>
-    <th scope="row"><button class="plain" aria-expanded=${isOpen} onClick=${toggle}>${s.title || s.project ? name(s.title || s.project) : html`<span class="quiet">Untitled</span>`}</button>${s.stale && html` <span class="tag" title="Its tracker says that it is active, but nothing was heard of it for a day">stale</span>`}<span class="sub phone"><i class=${colour} aria-hidden="true"></i> ${name(s.project || "no project")} · <bdi>${s.machine}</bdi></span></th>
+    <th scope="row"><button class="plain" aria-expanded=${isOpen} onClick=${toggle}>${s.title || s.project ? name(S.called(s)) : html`<span class="quiet">${S.called(s)}</span>`}</button>${s.stale && html` <span class="tag" title="Its tracker says that it is active, but nothing was heard of it for a day">stale</span>`}<span class="sub phone"><i class=${colour} aria-hidden="true"></i> ${name(s.project || "no project")} · <bdi>${s.machine}</bdi></span></th>
     <td class="proj">${name(s.project || "–")}</td><td class="model" title=${(s.models_used ?? []).join(", ")}><i class=${colour} aria-hidden="true"></i>${modelName(s.model)}</td><td class="mach"><bdi>${s.machine}</bdi></td>
     <td class="num r len">${length}</td><td class=${"num r tok" + (guess ? " guess" : "")} title=${guess ? `${s.provenance}, not measured` : ""}>${guess ? "≈" : ""}${tokens(s.all)}</td><td class="num r cost">${money(s.cost)}</td></tr>
   ${isOpen && html`<tr class="detail"><td colspan="8"><${Opened} s=${s} /></td></tr>`}`;
@@ -50,7 +50,7 @@ const typing = (key) => /INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tag
 
 export function Sessions() {
   const q = query.value, narrow = q.q.trim() || q.project || q.model || q.machine, busy = seek.value?.busy.value, list = found.value, rows = list.slice(0, limit.value), all = size.value, t = S.stale.value ? S.asOf.value : S.minute.value, day = Math.floor(t / DAY) * DAY + DAY / 2;
-  const box = useRef(/** @type {any} */ (null)), left = Math.max(0, all - rows.length), sealed = S.seals.value && q.q.trim(), offline = !complete.value && (sealed || S.conn.value.state === "stored");
+  const box = useRef(null), left = Math.max(0, all - rows.length), sealed = S.seals.value && q.q.trim(), offline = !complete.value && (sealed || S.conn.value.state === "stored");
   useEffect(() => {
     const key = (e) => {
       if (typing(e.key) || e.metaKey || e.ctrlKey || e.altKey) return;
@@ -63,7 +63,7 @@ export function Sessions() {
   return html`<section class="panel sessions" id="sessions" aria-labelledby="h-sess">
     <header><h2 id="h-sess">Sessions</h2><span class="quiet num" role="status">${narrow ? `${count(all)} of ${count(S.total.value)}` : count(S.total.value)}${offline ? `, ${sealed ? "among " : ""}the newest ${count(S.sessions.value.length)}${sealed ? "" : " are kept here"}` : ""}</span><span class="grow"></span>
       <label class="search"><span class="sr">Search sessions</span><input ref=${box} type="search" placeholder="Search title, project, branch" onFocus=${seeking} value=${q.q} onInput=${(e) => change({ q: e.target.value })} /><kbd aria-hidden="true">/</kbd></label>
-      <${Pick} k="project" label="Project" value=${q.project} list=${projects.value} /><${Pick} k="model" label="Model" value=${q.model} list=${models.value} /><${Pick} k="machine" label="Machine" value=${q.machine} list=${machines.value} /></header>
+      ${projects.value && html`<${Pick} k="project" label="Project" value=${q.project} list=${projects.value} />`}${models.value && html`<${Pick} k="model" label="Model" value=${q.model} list=${models.value} />`}${machines.value && html`<${Pick} k="machine" label="Machine" value=${q.machine} list=${machines.value} />`}</header>
     ${list.length === 0 ? html`<p class="none">${busy ? "Searching…" : narrow ? html`No session matches. <button class="link" onClick=${() => change({ q: "", project: "", model: "", machine: "" })}>Clear the filter</button>` : "No session yet."}</p>`
       : html`<table class="list"><thead><tr><${Head} id="last" name="Last active" cls="when" /><th scope="col" class="title">Session</th><${Head} id="project" name="Project" cls="proj" /><th scope="col" class="model">Model</th><${Head} id="machine" name="Machine" cls="mach" /><${Head} id="length" name="Length" cls="r len" /><${Head} id="tokens" name="Tokens" cls="r tok" /><${Head} id="cost" name="Cost" cls="r cost" /></tr></thead>
         <tbody>${rows.map((s) => html`<${Row} key=${s.key} s=${s} day=${day} length=${span(lengthOf(s, t))} isOpen=${open.value === s.key} colour=${S.colour(s.model)} />`)}</tbody></table>`}

@@ -1,7 +1,7 @@
 // Everything the page shows, as signals. The server does the arithmetic; this file keeps its answers.
 import { signal, computed, batch, styled } from "./lib.js";
 import { apply as applied, nothing, toKeep, lastReport, reporting } from "./feed.js";
-import { dateOf, isSealed, MINUTE, modelColours, ms, shiftDate } from "./format.js";
+import { dateOf, isSealed, MINUTE, modelColours, ms, shiftDate, toolName } from "./format.js";
 
 export const conn = signal({ state: "connecting", why: "", base: "" });
 /** ticks once a second while somebody looks */
@@ -15,17 +15,26 @@ export const clockNow = computed(() => now.value + skew.value);
 export const minute = computed(() => Math.floor(clockNow.value / MINUTE) * MINUTE);
 
 export const has = signal(false);
-export const summary = signal(/** @type {any} */ ({}));
-export const machines = signal(/** @type {any[]} */ ([]));
+export const summary = signal({});
+export const machines = signal([]);
 /** newest first; replaced, never changed in place, so that a view can compare by identity */
-export const sessions = signal(/** @type {any[]} */ ([]));
-export const days = signal(/** @type {any[]} */ ([]));
+export const sessions = signal([]);
+export const days = signal([]);
 /** the same for what changes too little to be drawn more than every 5 s */
-export const calmDays = signal(/** @type {any[]} */ ([]));
+export const calmDays = signal([]);
 /** what opens sealed names, once there are any: sealed.js; another object when it could open more */
-export const seals = signal(/** @type {any} */ (null));
+export const seals = signal(null);
 export const sample = signal(false);
 export const home = signal("");
+
+/** what the key in use opens, as the relay said: {shows, expires, role} */
+export const access = signal(null);
+/** Is a part shown to whoever holds this key? */
+export const sees = (part) => access.value?.shows?.includes(part) ?? true;
+/** What a session is called. */
+export const called = (s) => s.title || s.project || (sees("titles") ? "Untitled" : toolName(s.session_type));
+/** Nothing has a price: then tokens are what can be compared. */
+export const costless = computed(() => days.value.length > 0 && !days.value.some((d) => d.cost));
 
 const part = (k, or) => computed(() => summary.value[k] ?? or);
 const rawBlock = part("block", null);
@@ -60,8 +69,10 @@ const frame = (fn) => (globalThis.document?.hidden === false ? requestAnimationF
 
 /** The cursor to continue from, if what is shown came from there. */
 export const cursor = (from) => (from === base ? state.cursor : "");
-export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at });
-export const anyReports = () => reporting(state.machines, Date.now() + skew.peek());
+export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at, access: access.peek() });
+/** Whose machines are hidden is not asked when they reported. */
+const reports = (s, at) => reporting(s.machines, at) || (!s.machines.length && !!(s.sessions.length || s.summary.block || s.summary.limits?.length || s.summary.days?.length));
+export const anyReports = () => reports(state, Date.now() + skew.peek());
 
 const unseal = (list) => { if (!seals.peek() && list?.some((s) => isSealed(s.title) || isSealed(s.project))) styled(import("./sealed.js")).then((m) => m.start()); };
 
@@ -71,7 +82,7 @@ export function apply(feed, from, fresh) {
   if (!next) return false;
   state = next; base = from;
   unseal(feed.records?.map((r) => r.value));
-  if (fresh) { tick(next.at); asOf.value = next.home === "relay" && !reporting(next.machines, next.at) ? lastReport(next.machines) || next.at : next.at; }
+  if (fresh) { tick(next.at); asOf.value = next.home === "relay" && !reports(next, next.at) ? lastReport(next.machines) || next.at : next.at; }
   if (!has.peek()) draw(); // the first numbers wait for nothing
   else if (!queued) { queued = true; frame(draw); }
   return true;
@@ -79,7 +90,7 @@ export function apply(feed, from, fresh) {
 export function restore(old) {
   if (base) return;
   state = { ...nothing(), ...old, cursor: "" };
-  asOf.value = old.at;
+  asOf.value = old.at; access.value = old.access ?? null;
   unseal(state.sessions);
   draw();
 }

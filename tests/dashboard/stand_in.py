@@ -20,6 +20,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import uvicorn
+from msgspec import structs
+
+from ledger.errors import Problem
+from local_agent.sealing import Seal, to_bytes
+from relay.alerts.wishes import Channel, Wishes, changed
 
 PAGE = Path(__file__).resolve().parents[2] / "dashboard"
 spec = importlib.util.spec_from_file_location("sample", PAGE / "tools/sample.py")
@@ -46,6 +51,10 @@ class Ledger:
             self.whole["summary"] |= {"block": None, "recent_blocks": [], "limits": [], "days": [], "hours": [], "alerts": [], "projects": [], "models": []}
         if options.odd:
             odd(self.whole, now)
+        if options.shows:
+            self.whole = cut(self.whole, options.shows.split(","))
+        if options.seal:
+            seal(self.whole, options.seal)
         self.rows = [r["value"] for r in self.whole["records"]]
         self.changed: list[tuple[int, str]] = []
 
@@ -149,11 +158,31 @@ def odd(whole: dict[str, Any], now: datetime) -> None:
     whole["machines"][1] |= {"name": names[0], "state": "attention", "note": "The tracker database cannot be read: " + names[2]}
 
 
+def seal(whole: dict[str, Any], key: str) -> None:
+    """Every name as an agent that seals would send it."""
+    sealer = Seal(to_bytes(key))
+    for record in whole["records"]:
+        record["value"] |= {kind: sealer.sealed(kind, record["value"][kind]) for kind in ("title", "project", "git_branch") if record["value"][kind]}
+    summary = whole["summary"]
+    summary["projects"] = [sealer.sealed("project", name) for name in summary["projects"]]
+    for d in summary["days"]:
+        d["projects"] = {name and sealer.sealed("project", name): value for name, value in d["projects"].items()}
+
+
+def cut(value: Any, shows: list[str]) -> Any:
+    """What a key that shows these parts only gets: the rest is null, or empty where it is a list."""
+    parts = {"records": "sessions", "machines": "machines", "block": "blocks", "recent_blocks": "blocks", "limits": "limits", "days": "totals", "hours": "totals", "totals": "totals"}
+    names = {"title": "titles", "git_branch": "titles", "project": "projects", "machine": "machines", "cost": "costs", "cost_per_hour": "costs", "today_cost": "costs"}
+    if isinstance(value, dict):
+        return {k: ([] if isinstance(v, list) else None) if parts.get(k, shows[0]) not in shows or names.get(k, shows[0]) not in shows else [] if k == "alerts" else cut(v, shows) for k, v in value.items()}
+    return [cut(each, shows) for each in value] if isinstance(value, list) else value
+
+
 class StandIn:
     """The ASGI application."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.tickets = ledger, set[str]()
+        self.ledger, self.tickets, self.wishes = ledger, set[str](), Wishes()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -187,14 +216,29 @@ class StandIn:
             return self.told(json.loads(body))
         path = path.removeprefix("/api")
         if path == "/v1/ping" and not ledger.options.static:
-            return self.json({"home": ledger.options.home, "version": "1.0.0", "server_time": made_up.iso(ledger.now()), "url": "", "sample": ledger.options.sample})
+            return self.json({"home": ledger.options.home, "version": "1.0.0", "server_time": made_up.iso(ledger.now()), "url": "", "sample": ledger.options.sample}
+                             | ({"scope": ledger.options.scope, "role": "member", "shows": ledger.options.shows.split(",") if ledger.options.shows else None, "expires": "2031-01-05T10:00:00.000Z" if ledger.options.shows else None} if "authorization" in headers else {}))
         if path.startswith(("/v1/", "/sessions")) and not ledger.options.static:
             if wanted and headers.get("authorization") != f"Bearer {wanted}":
                 return self.json({"title": "unknown key", "status": 401}, 401)
-            return self.asked(method, path, query, headers)
+            return self.asked(method, path, query, headers, body)
         return self.file(path)
 
-    def asked(self, method: str, path: str, query: dict[str, list[str]], headers: dict[str, str]) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+    def alerts(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+        if path == "/v1/alerts":
+            return self.json({"open": [{"id": "block/90", "rule": "block", "level": "warn", "text": "Block at 92%.", "since": made_up.iso(self.ledger.now()), "told": made_up.iso(self.ledger.now()), "over": None}], "past": []})
+        if path == "/v1/alerts/trial":
+            return self.json({"channel": json.loads(body)["channel"], "ok": False, "detail": "its name is not known"})
+        if method == "PUT":
+            try:
+                self.wishes, channels = changed(self.wishes, json.loads(body))
+            except Problem as problem:
+                return self.json({"detail": problem.detail}, problem.status)
+            if channels is not None:
+                self.wishes = structs.replace(self.wishes, channels=tuple(Channel(name=c.name, kind=c.kind or "webhook", shown="https://example.com/…") for c in channels))
+        return self.json(self.wishes.public())
+
+    def asked(self, method: str, path: str, query: dict[str, list[str]], headers: dict[str, str], body: bytes) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
         ledger = self.ledger
         if path == "/v1/feed":
             tag = f'"{ledger.version}-{ledger.quiet_since}"'
@@ -207,6 +251,8 @@ class StandIn:
             return self.json({"ticket": ticket}) if not ledger.options.no_live else self.json({}, 404)
         if path == "/v1/alerts/key":
             return self.json({"key": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"})
+        if path in ("/v1/alerts", "/v1/alerts/settings", "/v1/alerts/trial"):
+            return self.alerts(method, path, body)
         if path.startswith("/v1/alerts/subscriptions"):
             return self.json({"id": "browser-1"}, 201 if method == "POST" else 200)
         parts = path.strip("/").split("/")
@@ -294,6 +340,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=240)
     parser.add_argument("--percent", type=float, default=58)
     parser.add_argument("--key", default="")
+    parser.add_argument("--scope", default="read", help="of its key")
+    parser.add_argument("--seal", default="", help="a seal key: every name is sealed with it")
+    parser.add_argument("--shows", default="", help="the only parts that its key shows")
     parser.add_argument("--offset", type=float, default=0, help="how wrong its clock is, in seconds")
     for flag in ("sample", "odd", "static", "no-live"):
         parser.add_argument(f"--{flag}", action="store_true")

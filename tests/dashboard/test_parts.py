@@ -1,0 +1,162 @@
+"""What is loaded on use: a session opened where it stands, sealed names, a shared view, the relay's alerts."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.dashboard.conftest import Server, wait_state
+
+pytestmark = pytest.mark.browser
+KEY = "sr_read_abcdefgh2345_secret1234567890_0badc0de"
+ADMIN = KEY.replace("read", "admin")
+SEAL = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+
+
+def test_a_session_that_runs_opens_where_it_stands_by_pointer_and_by_keyboard(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    page.click(".active .line >> nth=1")
+    page.wait_for_selector(".active .cost-lines")
+    assert page.get_attribute(".active li:nth-child(2) button", "aria-expanded") == "true"
+    page.click(".active .opened")
+    assert page.is_visible(".active .cost-lines"), "what is open is not a button"
+    page.focus(".active li:nth-child(1) button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".active li:nth-child(1) .cost-lines")
+    assert page.locator(".active .opened").count() == 1
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => !document.querySelector('.active .opened')")
+
+
+def test_what_a_machine_used_today_is_what_the_day_says_at_every_frame(server, visit):
+    relay = server()
+    page = visit(relay.url, wait=".calendar")
+    wait_state(page, "live")
+    page.evaluate("""() => { window.seen = []; const look = () => {
+      const block = document.querySelector('.stats .cost dd').textContent, today = document.querySelector('.totals tfoot td').textContent;
+      seen.push((parseFloat(today.slice(1)) - parseFloat(block.slice(1))).toFixed(1)); requestAnimationFrame(look); }; look(); }""")
+    before = page.inner_text(".stats .cost dd >> nth=0")
+    for _ in range(5):
+        relay.tell(change=4)
+    page.wait_for_function("(t) => parseFloat(document.querySelector('.stats .cost dd').textContent.slice(1)) > parseFloat(t.slice(1)) + 0.9", arg=before)
+    assert len(page.evaluate("() => [...new Set(seen)]")) == 1, "block and day grow by the same, in the same frame"
+
+
+@pytest.fixture(scope="module")
+def sealed():
+    server = Server("--home", "relay", "--key", KEY, "--seal", SEAL)
+    yield server
+    server.kill()
+
+
+def test_sealed_names_open_with_the_key_from_the_link_which_nobody_else_gets(sealed, visit):
+    page = visit("about:blank", wait=None)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url + (request.post_data or "") + json.dumps(request.headers)))
+    page.goto(f"{sealed.url}#key={KEY}&seal={SEAL}")
+    page.wait_for_selector(".active button >> text=Batch relay uploads")
+    page.wait_for_selector(".list .proj >> text=payments-api")
+    assert "seal" not in page.url and page.locator(".sealed").count() == 0
+    page.click(".seg >> text=Project")
+    page.wait_for_selector(".totals >> text=payments-api")
+    page.fill(".search input", "scheduler")
+    page.wait_for_function("() => / of 240, among the newest 120$/.test(document.querySelector('#h-sess + .quiet').textContent)")
+    page.fill(".search input", "")
+    page.select_option("select[aria-label=Project]", "docs-site")
+    page.wait_for_function("() => [...document.querySelectorAll('.list tbody .proj')].every((e) => e.textContent === 'docs-site')")
+    with page.expect_response(lambda r: "project=sealed1." in r.url):
+        page.select_option("select[aria-label=Project]", "relay")
+    page.click(".list tbody th button >> nth=0")
+    page.wait_for_selector(".cost-lines")
+    assert not [each for each in asked if SEAL in each]
+    page.reload()
+    page.wait_for_selector(".list .proj >> text=payments-api")
+
+
+def test_without_the_key_sealed_names_say_so_and_stay_apart(sealed, visit, picture):
+    page = visit(f"{sealed.url}#key={KEY}", wait=".calendar")
+    page.wait_for_selector(".list .proj .sealed")
+    names = page.locator(".list tbody .proj").all_inner_texts()
+    assert all(name.startswith("sealed ") and len(name) == 11 for name in names) and 2 < len(set(names)) < 10
+    assert "sealed1." not in page.inner_text("body")
+    page.click(".seg >> text=Project")
+    picture(page, "sealed", full=True)
+    page.evaluate("(hash) => { location.hash = hash; }", f"#seal={SEAL}")
+    page.wait_for_selector(".list .proj >> text=payments-api")
+    assert page.url.endswith("/")
+    page.evaluate("(hash) => { location.hash = hash; }", "#seal=" + "B" * 43)
+    page.wait_for_selector(".list .proj .sealed")
+
+
+def test_names_are_sealed_again_offline_and_open_from_what_this_browser_kept(server, visit):
+    relay = server("--home", "relay", "--key", KEY, "--seal", SEAL)
+    page = visit(f"{relay.url}#key={KEY}&seal={SEAL}", wait=".calendar")
+    page.wait_for_selector(".list .proj >> text=payments-api")
+    page.wait_for_function("() => navigator.serviceWorker.ready.then((r) => r.active.state === 'activated')")
+    page.evaluate("() => dispatchEvent(new Event('pagehide'))")
+    page.wait_for_function("""() => new Promise((ok) => { const open = indexedDB.open('session-relay'); open.onsuccess = () => { const get = open.result.transaction('last').objectStore('last').get('state');
+      get.onsuccess = () => { open.result.close(); ok(!!get.result?.sessions.length && get.result.sessions.every((s) => !s.project || s.project.startsWith('sealed1.'))); }; }; })""")
+    relay.kill()
+    page.reload()
+    page.wait_for_selector(".list .proj >> text=payments-api")
+
+
+@pytest.mark.parametrize("shows,there,gone", [
+    ("totals,blocks,limits,sessions,machines,projects", [".block", ".limits", ".active", ".machines", ".usage", ".sessions"], []),
+    ("limits", [".limits"], [".block", ".active", ".machines", ".usage", ".sessions", ".empty"]),
+    ("totals,sessions,titles,projects,costs", [".active", ".usage", ".sessions"], [".block", ".limits", ".machines"]),
+    ("blocks,limits,machines,costs", [".block", ".limits", ".machines"], [".active", ".usage", ".sessions"]),
+], ids=["no names, no costs", "limits", "no machines", "no sessions"])
+def test_a_shared_view_says_so_and_shows_only_what_was_chosen(server, visit, picture, shows, there, gone):
+    relay = server("--home", "relay", "--key", KEY, "--shows", shows)
+    page = visit(f"{relay.url}#key={KEY}", wait="text=Shared view")
+    assert "Shared view · until 5 Jan 2031" in page.inner_text(".strip")
+    for part in there:
+        page.wait_for_selector(part)
+    assert not [part for part in gone if page.query_selector(part)]
+    wait_state(page, "relay-live")
+    text = page.inner_text("main")
+    assert ("$" in text) == ("costs" in shows) and "NaN" not in text and "null" not in text and "undefined" not in text
+    assert page.evaluate("() => [...document.querySelectorAll('.grid')].every((g) => [...g.children].reduce((a, c) => a + c.offsetWidth * c.offsetHeight, 0) > g.offsetWidth * g.offsetHeight * 0.98)"), "no cell is missing from a grid"
+    picture(page, "shared-" + shows.replace(",", "-"), full=True)
+
+
+def test_an_admin_key_changes_what_the_relay_tells(server, visit, picture):
+    relay = server("--home", "relay", "--key", ADMIN, "--scope", "admin")
+    page = visit(f"{relay.url}#key={ADMIN}", wait=".calendar")
+    page.click(".bell")
+    page.wait_for_selector(".past >> text=Block at 92%")
+    page.fill(".rules input.steps >> nth=0", "95, 60")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".say >> text=Saved.")
+    assert page.input_value(".rules input.steps >> nth=0") == "60, 95"
+    page.fill(".rules input.steps >> nth=0", "sixty")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".say >> text=Numbers only")
+    assert page.input_value(".rules input.steps >> nth=0") == "60, 95"
+    page.fill(".rules input.steps >> nth=0", "600")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".say >> text=rules.block.steps")
+    page.check("[aria-label='Quiet hours']")
+    page.wait_for_selector("[aria-label='Tell what is urgent all the same']")
+    page.fill(".pop form [name=name]", "phone")
+    page.fill(".pop form [name=url]", "https://example.com/hook")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".channels >> text=phone")
+    picture(page, "alerts")
+    page.click(".channels >> text=Test")
+    page.wait_for_selector(".say >> text=its name is not known")
+    page.click(".channels >> text=Remove")
+    page.wait_for_function("() => !document.querySelector('.channels')")
+    page.reload()
+    page.wait_for_selector(".calendar")
+    page.click(".bell")
+    page.wait_for_function("() => document.querySelector('.rules input.steps')?.value === '60, 95' && document.querySelector(\"[aria-label='Quiet hours']\").checked")
+
+
+def test_a_key_that_may_only_read_is_not_offered_what_it_may_not_change(server, visit):
+    relay = server("--home", "relay", "--key", KEY)
+    page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
+    page.click(".bell")
+    page.wait_for_selector(".past")
+    assert page.query_selector(".rules") is None
