@@ -10,7 +10,7 @@ from ledger.errors import Problem
 from ledger.prices import KINDS as RATE_KINDS
 from ledger.prices import PICO
 from ledger.search import Query
-from ledger.session import AT, CLASS, COST, MODEL, REPORTED, Held, Row
+from ledger.session import AT, CLASS, COST, MODEL, REPORTED, UNDIVIDED, Held, Row
 from ledger.times import MINUTE, iso, iso_or_none, parse, shift, zone
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def cost(asked: Asked) -> Json:
         "currency": "USD",
         "cost": public.usd(held.cost),
         "reported_cost": sum(reported) / PICO if reported else None,
-        "unpriced": sorted({names[row[MODEL]] for row in rows if row[COST] < 0}),
+        "unpriced": sorted({names[row[MODEL]] for row in rows if row[COST] < 0 and row[CLASS] != UNDIVIDED}),
         "lines": [line for row in rows for line in _lines(asked, row)],
         "price_book": {"date": asked.view.book.date},
     }
@@ -76,7 +76,7 @@ def _lines(asked: Asked, row: Row) -> Iterable[Json]:
             continue
         rate = getattr(rates, rate_kind) if rates else None
         yield {
-            "at": iso(row[AT]), "model": model, "price_class": price_class, "kind": kind, "tokens": tokens,
+            "at": iso(row[AT]), "model": model, "price_class": price_class, "kind": "undivided" if row[CLASS] == UNDIVIDED else kind, "tokens": tokens,
             "usd_per_million": None if rate is None else rate / 1_000_000, "amount": None if rate is None else rate * tokens / PICO,
             "source": rates.source if rates else None, "source_date": rates.date if rates else None, "since": rates.since if rates else None,
         }  # fmt: skip

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger.session import COST, FIRST, LAST, MODEL, REQUESTS, Row
+from ledger.session import CLASS, COST, FIRST, LAST, MODEL, REQUESTS, UNDIVIDED, Row
 from ledger.times import DAY, HOUR
 
 LENGTH = 5 * HOUR
@@ -53,9 +53,10 @@ class Window:
         if not self.requests_seen:
             self.first = first
         self.last = max(self.last, last)
-        kinds = self.kinds
-        for place in range(5):
-            kinds[place] += row[5 + place]
+        if row[CLASS] != UNDIVIDED:
+            kinds = self.kinds
+            for place in range(5):
+                kinds[place] += row[5 + place]
         tokens, cost = sum(row[5:10]), max(row[COST], 0)
         self.tokens += tokens
         self.cost += cost

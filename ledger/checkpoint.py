@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ledger.view import View
 
 DRAWER = "view"
-FORM = 1
+FORM = 2
 KEPT_SESSIONS = 500
 KEPT_ZONES = 2
 WORTH_IT = 1_000

@@ -81,7 +81,7 @@ def _describe(view: View, account: Account, window: Window, now: int) -> dict[st
     return {
         "id": shown["id"], "start": shown["start_time"], "end": shown["end_time"], "basis": window.basis, "account": shown["account"],
         "tool": shown["session_type"], "percent": percent, "percent_basis": "official" if official else "largest earlier block" if earlier else None,
-        "tokens": _grouped(window.kinds), "cost": window.cost / PICO, "requests": window.requests, "sessions": window.session_count,
+        "tokens": _grouped(window.kinds) | {"total": window.tokens}, "cost": window.cost / PICO, "requests": window.requests, "sessions": window.session_count,
         "burn": {**(shown["burn"] or {"tokens_per_minute": None, "cost_per_hour": None}), "series": _series(rows, window.start, now)},
         "projection": _projection(basis, factor, used, ceiling, official, now, window.end) | {"cost": money.middle / PICO, "tokens": round(ahead.middle)},
         "curve": curve(weights if official else by_tokens, window.start, now, used),
@@ -142,7 +142,7 @@ def _series(rows: list[Row], start: int, now: int) -> list[int]:
 
 
 def _grouped(kinds: list[int]) -> dict[str, int]:
-    return {"input": kinds[0], "output": kinds[1], "cache_write": kinds[2] + kinds[3], "cache_read": kinds[4], "total": sum(kinds)}
+    return {"input": kinds[0], "output": kinds[1], "cache_write": kinds[2] + kinds[3], "cache_read": kinds[4]}
 
 
 def _declared(block: dict[str, Any], now: int) -> dict[str, Any]:

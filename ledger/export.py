@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ledger import bodies, public
+from ledger.prices import UNDIVIDED
 from ledger.times import iso
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ COLUMNS: dict[str, list[str]] = {
         "machine", "source", "models_used", "total_messages", "estimated_tokens", *TOKEN_COLUMNS, "cost", "reported_cost", "unpriced", "provenance",
     ],
     "usage": [
-        "session", "session_type", "project", "machine", "at", "first", "last", "model", "price_class", *TOKEN_COLUMNS, "requests", "cost", "reported_cost",
+        "session", "session_type", "project", "machine", "at", "first", "last", "model", "price_class", *TOKEN_COLUMNS, "undivided", "requests", "cost", "reported_cost",
     ],
     "block": [
         "id", "session_type", "account", "start_time", "end_time", "basis", "gap", "is_complete", "total_sessions", "total_tokens", *TOKEN_COLUMNS,
         "cost", "requests",
     ],
-    "day": ["date", "machine", "session_type", "model", "price_class", "project", *TOKEN_COLUMNS, "requests", "cost"],
+    "day": ["date", "machine", "session_type", "model", "price_class", "project", *TOKEN_COLUMNS, "undivided", "requests", "cost"],
 }  # fmt: skip
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "json": "application/json"}
 Item = dict[str, Any]
@@ -97,12 +98,17 @@ def _days(view: View, since: int | None, until: int | None) -> Iterator[list[Ite
         found = [
             {
                 "date": day.date, "machine": public.machine_name(view, source.name),
-                **dict(zip(("session_type", "model", "price_class", "project", *TOKEN_COLUMNS, "requests", "reported_cost"), row, strict=True)),
+                **_day_row(row),
             }
             for source in view.sources.values() for _, day in source.of_kind("day") if isinstance(day, bodies.Day) and low <= day.date < high
             for row in day.rows
         ]  # fmt: skip
     yield sorted(found, key=lambda item: item["date"])
+
+
+def _day_row(row: bodies.DayRow) -> Item:
+    item = dict(zip(("session_type", "model", "price_class", "project", *TOKEN_COLUMNS, "requests", "reported_cost"), row, strict=True))
+    return {**item, "input": 0, "undivided": item["input"]} if item["price_class"] == UNDIVIDED else item
 
 
 def _lines(batches: Iterator[list[Item]]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ledger.prices import PICO
-from ledger.session import AT, COST, MODEL, REPORTED, SYNTHETIC, Held, Names, Row
+from ledger.session import AT, CLASS, COST, MODEL, REPORTED, SYNTHETIC, UNDIVIDED, Held, Names, Row
 from ledger.times import Zone
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -69,15 +69,21 @@ class Tally:
     named: Counter[str] = field(default_factory=Counter)
     machines: Counter[str] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
+    undivided: int = 0
+    """Tokens of which no kind was declared."""
 
     def change(self, item: Addend, names: Names, sign: int) -> None:
         kinds = self.kinds
         for number, row in enumerate(item.rows):
             counts = row[5:10]
-            for place in range(5):
-                kinds[place] += sign * counts[place]
             cost = row[COST]
             model = names.list[row[MODEL]]
+            if row[CLASS] == UNDIVIDED:
+                self.undivided += sign * counts[0]
+                cost = 0
+            else:
+                for place in range(5):
+                    kinds[place] += sign * counts[place]
             if cost < 0:
                 _count(self.unpriced, model, sign)
                 cost = 0
@@ -98,7 +104,7 @@ class Tally:
 
     @property
     def tokens(self) -> int:
-        return sum(self.kinds)
+        return sum(self.kinds) + self.undivided
 
 
 def _count(counter: Counter[str], name: str, sign: int) -> None:

@@ -21,7 +21,8 @@ PER_MILLION = 1_000_000
 """A rate in USD per million tokens, times this, is a rate in pico-dollars per token."""
 KINDS = ("input", "output", "write_5m", "write_1h", "read")
 FLAGS = ("batch", "fast", "us")
-STANDARD = "standard"
+STANDARD, UNDIVIDED = "standard", "undivided"
+"""Classes of a request at list price, and of tokens that nobody told the kinds of: those have no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class PriceBook:
 
     def rates(self, model: str, price_class: str, at_ms: int) -> Rates | None:
         """The rates of that model and class at that time; None if the model is not in the book."""
-        row = self._row(model, at_ms)
+        row = None if price_class == UNDIVIDED else self._row(model, at_ms)
         if row is None:
             return None
         key = (id(row), price_class)

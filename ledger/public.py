@@ -10,7 +10,7 @@ from ledger import bodies
 from ledger.blocks import LENGTH, Window
 from ledger.pace import length_of, runs_out, spread
 from ledger.prices import PICO
-from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, Held, Row, tokens_of
+from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, UNDIVIDED, Held, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def usd(pico: int | None) -> float | None:
 def kinds_of(rows: Iterable[Row]) -> dict[str, int]:
     sums = [0] * 5
     for row in rows:
-        for place in range(5):
-            sums[place] += row[5 + place]
+        if row[CLASS] != UNDIVIDED:
+            for place in range(5):
+                sums[place] += row[5 + place]
     return dict(zip(KINDS, sums, strict=True))
 
 
@@ -80,7 +81,7 @@ def session(view: View, held: Held, now: int) -> dict[str, Any]:
 
 def _cost(held: Held, rows: Iterable[Row]) -> float | None:
     """None where only a total was declared: without the kinds of its tokens nobody can tell what it cost."""
-    unknown = held.tokens and not held.cost and not any(tokens_of(row) for row in rows)
+    unknown = held.tokens and not held.cost and all(row[CLASS] == UNDIVIDED or not tokens_of(row) for row in rows)
     return None if unknown else usd(held.cost)
 
 
@@ -103,10 +104,10 @@ def _models(rows: Iterable[Row], names: Sequence[str]) -> tuple[list[dict[str, A
     for row in rows:
         cell = sums.setdefault(row[MODEL], [0, 0])
         cell[0] += tokens_of(row)
-        if row[COST] < 0:
+        if row[COST] < 0 and row[CLASS] != UNDIVIDED:
             unpriced.add(row[MODEL])
         else:
-            cell[1] += row[COST]
+            cell[1] += max(row[COST], 0)
     models = [
         {"model": names[model], "tokens": tokens, "cost": None if model in unpriced and not cost else cost / PICO}
         for model, (tokens, cost) in sorted(sums.items(), key=lambda pair: (-pair[1][1], -pair[1][0], names[pair[0]]))
@@ -125,7 +126,7 @@ def _context(context: bodies.Context | None) -> dict[str, Any] | None:
 def usage_row(row: Row, names: Sequence[str]) -> dict[str, Any]:
     return {
         "at": iso(row[AT]), "first": iso(row[FIRST]), "last": iso(row[LAST]), "model": names[row[MODEL]], "price_class": names[row[CLASS]],
-        **dict(zip(KINDS, row[5:10], strict=True)), "requests": row[REQUESTS],
+        **kinds_of([row]), **({"undivided": tokens_of(row)} if row[CLASS] == UNDIVIDED else {}), "requests": row[REQUESTS],
         "cost": None if row[COST] < 0 else row[COST] / PICO, "reported_cost": None if row[REPORTED] < 0 else row[REPORTED] / PICO,
     }  # fmt: skip
 

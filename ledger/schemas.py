@@ -198,6 +198,7 @@ class UsageAnswer(Answered):
     cache_write_5m = fields.Integer(required=True)
     cache_write_1h = fields.Integer(required=True)
     cache_read = fields.Integer(required=True)
+    undivided = fields.Integer(metadata={"description": "tokens of which nobody said which kind they are; only where there are any"})
     requests = fields.Integer(required=True)
     cost = number()
     reported_cost = number()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
-from ledger import bodies
+from ledger import bodies, prices
 from ledger.prices import PICO, PriceBook
 from ledger.times import HOUR, parse
 
@@ -46,14 +46,16 @@ _unpack = msgspec.msgpack.Decoder(list[tuple[int, ...]]).decode
 # Plain tuples in the order of Use: the hot loops read them by position, which is half the time of names.
 AT, FIRST, LAST, MODEL, CLASS, INPUT, OUTPUT, WRITE_5M, WRITE_1H, READ, REQUESTS, COST, REPORTED = range(13)
 Row = tuple[int, ...]
+UNDIVIDED = 0
+"""The number of the class of rows whose first count is a total; its kinds are not known."""
 
 
 class Names:
     """Gives each model and class name a small number, so that a packed row need not repeat it."""
 
     def __init__(self) -> None:
-        self.list: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self.list: list[str] = [prices.UNDIVIDED]
+        self._numbers: dict[str, int] = {prices.UNDIVIDED: UNDIVIDED}
 
     def number(self, name: str) -> int:
         found = self._numbers.get(name)

@@ -16,6 +16,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 
 from ledger import untidy
 from ledger.errors import Problem
+from ledger.prices import STANDARD, UNDIVIDED
 from ledger.record import Record
 from ledger.strict import NotStrict, strict_json
 
@@ -179,7 +180,7 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
         "stale": True if claims and not alive else None,
         "total_messages": untidy.count(item.get("total_messages")) or None,
         "models_used": models,
-        "estimated_tokens": int(untidy.first_positive(*(item.get(name) for name in ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens")))),
+        "estimated_tokens": _tokens(item),
         "conversation_id": untidy.text(item.get("conversation_id"), 128),
         "project": untidy.last_part(item.get("project")) or untidy.last_part(item.get("project_path")) or untidy.last_part(metadata.get("project")),
         "title": untidy.text(item.get("title")),
@@ -190,14 +191,18 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
     }
 
 
+def _tokens(item: Mapping[str, Any]) -> int:
+    return int(untidy.first_positive(*(item.get(name) for name in ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens"))))
+
+
 def _usage(item: Mapping[str, Any], start: int, models: Sequence[str]) -> list[Any]:
     counts = [untidy.count(item.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
     cost = untidy.first_positive(*(item.get(name) for name in ("real_cost", "cost_estimate", "estimated_cost")))
-    model = models[0] if len(models) == 1 else "unknown"
+    at = [start - start % QUARTER_MS, start, start, models[0] if len(models) == 1 else "unknown"]
     read = untidy.count(item.get("cache_read_tokens"))
-    if not any(counts) and not read and not cost:
-        return []
-    return [[start - start % QUARTER_MS, start, start, model, "standard", *counts, 0, read, 0, cost or None]]
+    rest = max(0, _tokens(item) - sum(counts) - read)
+    divided = [[*at, STANDARD, *counts, 0, read, 0, cost or None]] if any(counts) or read or cost else []
+    return divided + ([[*at, UNDIVIDED, rest, 0, 0, 0, 0, 0, None]] if rest else [])
 
 
 def _block(item: Mapping[str, Any], id: str, start: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import UTC, tzinfo
 from hashlib import sha256
 
 from ledger import untidy
+from ledger.prices import STANDARD, UNDIVIDED
 from local_agent.readers.tracker_dialects import Table, Values
 
 QUARTER_MS = 15 * 60 * 1000
@@ -101,7 +102,7 @@ def session_of(row: Values, table: Table, zone: tzinfo | None, account: str) -> 
         "metadata": metadata,
         "provenance": "declared",
         "columns": _columns(row, NAMED, times),
-        "usage": [_usage(row, start, models)],
+        "usage": _usage(row, start, models),
     }
     return Session(shown, says_active, sign, _without_empty(facts))
 
@@ -158,22 +159,18 @@ def _zone_of(name: str, value: object, table: Table, zone: tzinfo | None) -> tzi
     return UTC if by_sqlite and (name in FILLED or name in table.utc) else zone
 
 
-def _usage(row: Values, start: int, models: list[str]) -> list[object]:
-    """A tracker declares totals without times: one bucket at the start. Several models cannot be told apart."""
-    return [
-        start - start % QUARTER_MS,
-        start,
-        start,
-        models[0] if len(models) == 1 else "unknown",
-        "standard",
-        untidy.count(row.get("real_input_tokens")),
-        untidy.count(row.get("real_output_tokens")),
-        untidy.count(row.get("cache_creation_tokens")),
-        0,
-        untidy.count(row.get("cache_read_tokens")),
-        0,
-        reported_cost(row) or None,
-    ]
+def _usage(row: Values, start: int, models: list[str]) -> list[list[object]]:
+    """A tracker declares totals without times: one bucket at the start. Several models cannot be told apart.
+
+    A total that its kinds do not reach has a row of its own for the rest.
+    """
+    at = [start - start % QUARTER_MS, start, start, models[0] if len(models) == 1 else "unknown"]
+    counts = [untidy.count(row.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
+    read = untidy.count(row.get("cache_read_tokens"))
+    cost = reported_cost(row) or None
+    rest = max(0, _tokens(row) - sum(counts) - read)
+    divided = [[*at, STANDARD, *counts, 0, read, 0, cost]] if any(counts) or read or cost or not rest else []
+    return divided + ([[*at, UNDIVIDED, rest, 0, 0, 0, 0, 0, None]] if rest else [])
 
 
 def _columns(row: Values, named: frozenset[str], times: dict[str, int]) -> dict[str, object]:

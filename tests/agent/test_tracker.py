@@ -340,7 +340,10 @@ def test_generated_databases_are_read_as_their_truth_says(archive, tmp_path, gen
 
 
 def as_truth(body: dict) -> dict:
-    _, _, _, _, _, reading, writing, five, hour, cached, _, cost = body["usage"][0]
+    rows = {row[4]: row for row in body["usage"]}
+    reading, writing, five, hour, cached, _, cost = rows.get("standard", [0] * 11 + [None])[5:]
+    rest = rows["undivided"][5] if "undivided" in rows else 0
+    assert rest == max(0, body.get("estimated_tokens", 0) - reading - writing - five - hour - cached), "every declared token is in a row"
     return {
         "id": body["id"], "session_type": body["session_type"], "start_time": untidy.written(body["start_time"]),
         "end_time": untidy.written(body.get("end_time")), "total_messages": body.get("total_messages", 0),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import public
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 
 ZONES = [
@@ -433,3 +434,22 @@ def test_a_store_that_fails_while_it_is_read_leaves_nothing_half_taken_in():
     house.store.rows = whole
     assert everything(house.view(), "UTC") == everything(house.anew(), "UTC")
     assert view is house.view()
+
+
+def test_a_declared_total_without_its_kinds_counts_in_every_total_has_no_price_and_leaves_again():
+    house = House()
+    laptop = house.laptop()
+    declared = a_session(
+        "d1", use(NOW - MINUTE, price_class="undivided", input=23_700, output=0), provenance="declared", estimated_tokens=23_700, session_type="claude_desktop"
+    )
+    laptop.pushes(declared, a_session("s1", use(NOW - MINUTE, input=100, output=50)))
+    summary = house.view().summary("UTC")
+    assert (summary["totals"]["today"]["tokens"], summary["totals"]["all"]["tokens"]) == (23_850, 23_850)
+    assert summary["days"][-1]["tools"]["claude_desktop"] == [23_700, 0]
+    assert summary["unpriced"] == []
+    assert sum(house.view().tally.kinds) == 150
+    shown = public.detail(house.view(), house.view().session("d1"), NOW)
+    assert (shown["cost"], shown["unpriced"], sum(shown["tokens"].values()), shown["estimated_tokens"]) == (None, [], 0, 23_700)
+    assert (shown["usage"][0]["input"], shown["usage"][0]["undivided"]) == (0, 23_700)
+    laptop.pushes(gone=[("session", "d1")])
+    assert house.view().summary("UTC")["totals"]["all"]["tokens"] == 150
