@@ -1,4 +1,4 @@
-"""`make bench`: measure everything, print as it comes, and write the table into README.md.
+"""`make bench`: measure everything, print as it comes, write the tables of README.md and docs/figures.md.
 
     python -m bench [PART …] [--no-write]
 
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import platform
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.table import Figure, markdown, number, replaced
+from bench.table import Figure, front, missing, number, page, replaced
 
 PARTS = ("serving", "load", "agent", "reading", "folding", "page", "cloud")
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "figures.md"
 
 
 def measured(part: str) -> list[Figure]:
@@ -39,10 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--no-write", action="store_true", help="leave README.md as it is")
     options = parser.parse_args(argv)
-    figures = [figure for part in (options.parts or PARTS) for figure in measured(part)]
+    found = {part: figures for part in (options.parts or PARTS) if (figures := measured(part))}
     if not options.parts and not options.no_write:
-        README.write_text(replaced(README.read_text(encoding="utf-8"), markdown(figures)), encoding="utf-8")
+        every = [figure for figures in found.values() for figure in figures]
+        README.write_text(replaced(README.read_text(encoding="utf-8"), front(every)), encoding="utf-8")
+        for name in missing(every):
+            print(f"not measured: {name}", file=sys.stderr)
+        PAGE.write_text(page(found, about()), encoding="utf-8")
     return 0
+
+
+def about() -> str:
+    """Where and when."""
+    return f"on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()} on {os.cpu_count()} shared cores ({platform.system()}, {platform.machine()})"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,31 @@
-"""One row of the figures, and how the rows become the table that the README shows."""
+"""One row of the figures, and how the rows become the tables that the README and docs/figures.md show."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+FRONT = (
+    "cold 500MB into the archive, with a report: CPU",
+    "new process, nothing changed (500MB): CPU",
+    "appended line → committed, median",
+    "appended line → relay's feed, p50",
+    "agent's CPU in an idle minute",
+    "agent resident, idle",
+    "bytes of a push for one changed session",
+    "50 machines pushing 5 records twice a second: p99",
+    "refill of 10,000 sessions",
+    "live, 500 pages by WebSocket: push → page, p95",
+    "kept read 304: relay CPU",
+    "search 100,000 sessions",
+    "page: the files of a first visit",
+    "page: largest paint, slow 4G",
+    "page: agent killed, until the relay's numbers",
+    "cold start of the HTTP function",
+    "AWS, one user",
+)
+"""How the rows begin that the README shows; the others stand in docs/figures.md alone."""
+HEAD = ["| what | measured | goal | against |", "|---|---|---|---|"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +38,10 @@ class Figure:
     goal: str = ""
     peer: str = ""
 
+    @property
+    def row(self) -> str:
+        return f"| {self.what} | {number(self.value)} {self.unit} | {self.goal} | {self.peer} |"
+
 
 def number(value: float) -> str:
     if value >= 1000:
@@ -24,9 +49,26 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def markdown(figures: Iterable[Figure]) -> str:
-    lines = ["| what | measured | goal | against |", "|---|---|---|---|"]
-    lines += [f"| {f.what} | {number(f.value)} {f.unit} | {f.goal} | {f.peer} |" for f in figures]
+def front(figures: Iterable[Figure]) -> str:
+    """The few rows that say the most; of several that begin alike the first."""
+    found: dict[str, str] = {}
+    for figure in figures:
+        name = next((name for name in FRONT if figure.what.startswith(name)), None)
+        if name is not None:
+            found.setdefault(name, figure.row)
+    return "\n".join([*HEAD, *found.values()])
+
+
+def missing(figures: Sequence[Figure]) -> list[str]:
+    """Rows of the front that nobody measured."""
+    return [name for name in FRONT if not any(figure.what.startswith(name) for figure in figures)]
+
+
+def page(parts: Mapping[str, Sequence[Figure]], about: str) -> str:
+    """Everything that was measured, a table for each part; *about* says where and when."""
+    lines = ["# Figures", "", f"Measured by `make bench` {about}.", "Ratios come from programs that ran in turn; times are those of that machine.", ""]
+    for part, figures in parts.items():
+        lines += [f"## {part.capitalize()}", "", *HEAD, *(figure.row for figure in figures), ""]
     return "\n".join(lines)
 
 
