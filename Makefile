@@ -21,8 +21,10 @@ demo: $(VENV)/.run  ## the same on generated sample data
 test: $(VENV)/.test  ## every test that this machine can run; says what was skipped and why
 	@$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-long: $(VENV)/.test  ## everything, the nightly figures too (hours)
-	@$(PY) -m pytest -n 2 --dist worksteal
+LONG ?= 1
+test-long: $(VENV)/.test  ## everything, the nightly figures too (hours; LONG=0.02 for a fiftieth of them), and their table
+	@rm -rf build/long
+	@LONG=$(LONG) $(PY) -m pytest -n 2 --dist worksteal; $(PY) -m tests.long
 
 lint: $(VENV)/.test  ## style and types
 	@$(PY) -m ruff check .

@@ -45,6 +45,7 @@ def snapshot(size: int) -> bytes:
 # -- what is in a file
 
 
+@pytest.mark.fault(41)
 def test_a_line_that_is_longer_than_any_answer_is_passed_over_and_named(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "BUFFER", 4096)
     monkeypatch.setattr(scan, "LONGEST", 16_384)
@@ -171,6 +172,7 @@ def test_a_used_up_limit_becomes_a_limit_with_the_instant_it_names(home: Home, d
 # -- what happens to files
 
 
+@pytest.mark.fault(41)
 def test_a_file_that_its_tool_removed_leaves_its_session_and_says_that_it_is_gone(home: Home, desk: Desk) -> None:
     path = home.write(line("msg_a"))
     desk.look()
@@ -211,6 +213,7 @@ def test_a_home_that_is_not_there_is_absent_and_one_that_went_away_keeps_its_ses
     assert (report.state, outputs(desk), "origin" in desk.bodies()[SESSION]) == ("unreadable", 20, False)
 
 
+@pytest.mark.fault(41)
 def test_a_rewritten_file_is_read_anew_and_nothing_counts_twice(home: Home, desk: Desk) -> None:
     path = home.write(line("msg_a", 1), line("msg_b", 2), line(None, 4))
     desk.look()
@@ -234,6 +237,7 @@ def test_a_place_that_holds_other_bytes_is_noticed_though_the_file_grew(home: Ho
     assert outputs(desk) == 31
 
 
+@pytest.mark.fault(41)
 def test_the_answer_in_a_line_without_an_end_counts_once_when_it_ends(home: Home, desk: Desk) -> None:
     path = home.write(line("msg_a", 1))
     with path.open("ab") as file:

@@ -75,6 +75,7 @@ def write_opencode(home: Path, rng: random.Random) -> ToolReader:
     return ToolReader(Opencode(home))
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize("write", [write_codex, write_gemini, write_opencode])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1 << 32))

@@ -128,6 +128,7 @@ def write_empty_over(path: Path, aside: Path) -> None:
     path.write_bytes(aside.read_bytes())
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("how", [put_empty, write_empty_over])
 def test_an_empty_database_in_its_place_deletes_nothing(archive, path, tmp_path, how):
     tracker = Tracker(path, mode="DELETE")
@@ -166,6 +167,7 @@ def test_what_an_empty_database_in_its_place_is_filled_with_deletes_nothing_eith
     again.close()
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be looked at" * 40, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_what_is_no_database_is_unreadable_and_deletes_nothing(archive, path, content):
     tracker = Tracker(path, mode="DELETE")
@@ -181,6 +183,7 @@ def test_what_is_no_database_is_unreadable_and_deletes_nothing(archive, path, co
     assert reader.poll(archive, NOW).state == "ok"
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize("missing", ["real_sessions", "five_hour_blocks"])
 def test_a_half_migrated_tracker_is_unreadable_until_it_is_whole_again(archive, path, missing):
     tracker = Tracker(path)
@@ -194,6 +197,7 @@ def test_a_half_migrated_tracker_is_unreadable_until_it_is_whole_again(archive, 
     assert reader.poll(archive, NOW).state == "ok"
 
 
+@pytest.mark.fault(40)
 def test_a_locked_tracker_is_unreadable_for_now(archive, path):
     tracker = Tracker(path, mode="DELETE")
     tracker.write(**a_row(1))
@@ -230,6 +234,7 @@ def test_two_trackers_with_the_same_ids_never_mix(archive, tmp_path):
     assert shown(archive) == {"session_1"}
 
 
+@pytest.mark.fault(40)
 def test_another_tracker_at_the_same_place_does_not_mix_with_the_one_before(archive, path, tmp_path):
     first = Tracker(path, mode="DELETE")
     first.write(**a_row(1, estimated_tokens=11))
@@ -247,6 +252,7 @@ def test_another_tracker_at_the_same_place_does_not_mix_with_the_one_before(arch
     assert reader.poll(archive, NOW).changed == 0
 
 
+@pytest.mark.fault(40)
 def test_a_tracker_put_back_to_an_older_copy_is_believed(archive, path, tmp_path):
     tracker = Tracker(path, mode="DELETE")
     tracker.write(**a_row(1))

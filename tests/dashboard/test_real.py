@@ -86,6 +86,7 @@ def test_reloaded_with_both_dead_the_page_opens_and_shows_the_last_numbers(homes
     wait_state(page, "live")
 
 
+@pytest.mark.fault(62)
 def test_a_revoked_key_shows_nothing_new(homes, visit):
     key = homes.key("read")
     page = visit(f"{homes.relay_url}#key={key}", wait=".calendar")

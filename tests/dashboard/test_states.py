@@ -149,6 +149,7 @@ def test_a_source_that_runs_on_sample_data_is_marked(server, visit):
     assert "made-up numbers" in page.inner_text(".strip.sample")
 
 
+@pytest.mark.fault(63)
 def test_a_clock_ten_minutes_off_is_put_right(server, visit):
     page = visit(server("--offset", "-600").url, wait=".calendar")
     wait_state(page, "live")

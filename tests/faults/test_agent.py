@@ -1,6 +1,7 @@
 """What happens to the laptop: its clock, its sleep, its home, its keys. In one process, real but for the wire."""
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import time
@@ -117,7 +118,7 @@ def test_an_archive_of_a_newer_version_is_left_alone_and_said_in_one_line(tmp_pa
     with closing(sqlite3.connect(path)) as sql:
         sql.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(Unusable, match="newer version.*upgrade"):
+    with pytest.raises(Unusable, match=r"newer version.*upgrade"):
         Archive(path, source="me", clock=lambda: 0)
     assert path.read_bytes() == before
 
@@ -227,11 +228,11 @@ def test_without_file_descriptors_a_step_fails_and_the_next_one_goes_on(world: W
     with at_most(resource.RLIMIT_NOFILE, 256):
         with pytest.raises(OSError):
             while True:
-                taken.append(open("/dev/null"))
+                taken.append(os.open("/dev/null", os.O_RDONLY))
         with pytest.raises((LedgerError, OSError)):
             world.write((IDS[0], BODIES[2]))
-        for file in taken:
-            file.close()
+        for descriptor in taken:
+            os.close(descriptor)
     world.write((IDS[0], BODIES[2]))
     world.converge()
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from tests.journeys.test_refill import a_tracker, total
+from tests.long import FACTOR, counted, shares
 from tests.processes import ROOT, Running, Site, command, environment, get, site
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")]
-CALLS = ("pwrite64", "fdatasync", "openat", "unlink", "sendto", "recvfrom", "close", "fcntl")
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
+BREAKS = [("fdatasync", "error=EIO"), ("pwrite64", "signal=KILL"), ("pwrite64", "error=ENOSPC"), ("sendto", "signal=KILL"), ("pwrite64", "error=EIO"),
+          ("fdatasync", "error=ENOSPC"), *((call, "signal=KILL") for call in ("fdatasync", "openat", "unlink", "recvfrom", "close", "fcntl"))]
+"""A failing disk shows at writes; a kill may come anywhere."""
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +39,46 @@ def once(place: Site, *strace: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*strace, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC"])
-def test_broken_at_a_system_call_it_ends_equal_to_the_truth(place: tuple[Site, Running, str], call: str, fault: str) -> None:
+@pytest.fixture(scope="module")
+def many(place: tuple[Site, Running, str]) -> Callable[[str], int]:
+    """How often a whole cycle makes this system call."""
+
+    @lru_cache
+    def counted_once(call: str) -> int:
+        counts = place[0].folder / f"counts-{call}"
+        counting = once(place[0], "strace", "-f", "-c", "-o", str(counts), "-e", f"trace={call}")
+        assert counting.returncode == 0, counting.stderr
+        return calls_in(counts, call)
+
+    a_tracker(place[0].folder / "tracker.db", 5)
+    return counted_once
+
+
+@pytest.mark.fault(26, 28, 29)
+@pytest.mark.parametrize("turns", shares("syscalls", 8 if FACTOR else 2), ids=str)
+def test_broken_at_a_system_call_it_ends_equal_to_the_truth(place: tuple[Site, Running, str], many: Callable[[str], int], turns: range) -> None:
+    with counted("syscalls", len(turns)):
+        for turn in turns:
+            broken_once(place, many, turn)
+
+
+def broken_once(place: tuple[Site, Running, str], many: Callable[[str], int], turn: int) -> None:
     site, relay, key = place
-    if fault.startswith("error") and call not in ("pwrite64", "fdatasync"):
-        pytest.skip("a failing disk shows at writes")
-    rng = random.Random(f"{call}{fault}")
-    counting = once(site, "strace", "-f", "-c", "-o", str(site.folder / "counts"), "-e", f"trace={call}")
-    assert counting.returncode == 0, counting.stderr
-    many = calls_in(site.folder / "counts")
-    for turn in range(6):
-        rows = 10 + turn * 7 + rng.randrange(5)
-        a_tracker(site.folder / "tracker.db", rows)
-        broken = once(site, "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={rng.randrange(1, many + 1)}")
-        assert "Traceback" not in broken.stderr
-        well = once(site)
-        assert well.returncode == 0, well.stdout + well.stderr
-        report = json.loads(well.stdout)
-        assert total(relay, key) == report["records"]["session"]
-        shown = {session["id"] for session in get(f"{relay.url}/sessions?limit=500", key=key)["sessions"]}
-        assert {f"session_{n}" for n in range(rows)} <= shown
+    call, fault = BREAKS[turn % len(BREAKS)]
+    moment = random.Random(turn).randrange(1, many(call) + 1)
+    id = f"turn_{turn}"
+    with sqlite3.connect(site.folder / "tracker.db") as sql:
+        sql.execute("INSERT INTO real_sessions(id, session_type, start_time, estimated_tokens) VALUES(?, 'claude_code', '2026-11-20T10:00:00.000Z', 5)", (id,))
+    sql.close()
+    broken = once(site, "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={moment}")
+    assert "Traceback" not in broken.stderr
+    well = once(site)
+    assert well.returncode == 0, (call, fault, moment, well.stdout + well.stderr)
+    assert total(relay, key) == json.loads(well.stdout)["records"]["session"]
+    assert get(f"{relay.url}/sessions/{id}", key=key)["id"] == id, (call, fault, moment)
 
 
-def calls_in(counts: Path) -> int:
-    lines = [line.split() for line in counts.read_text().splitlines() if line.strip().endswith("total")]
-    return int(lines[-1][2]) if lines and lines[-1][2].isdigit() else 1
+def calls_in(counts: Path, call: str) -> int:
+    """What strace counted: share, seconds, microseconds, calls, perhaps errors, name."""
+    [mine] = [words for words in map(str.split, counts.read_text().splitlines()) if words and words[-1] == call] or [["", "", "", "1"]]
+    return max(1, int(mine[3]))

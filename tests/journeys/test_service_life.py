@@ -60,6 +60,7 @@ def life(lived: Life) -> Life:
     return lived
 
 
+@pytest.mark.fault(31)
 def test_an_archive_that_is_taken_away_while_it_runs_is_made_anew(life: Life) -> None:
     for file in life.home.glob("archive.db*"):
         file.unlink()
@@ -67,6 +68,7 @@ def test_an_archive_that_is_taken_away_while_it_runs_is_made_anew(life: Life) ->
     life.whole()
 
 
+@pytest.mark.fault(35)
 def test_the_second_agent_leaves_at_once_and_once_asks_the_first(life: Life) -> None:
     second = command("local_agent", "run", "--home", str(life.home))
     assert (second.returncode, second.stderr.count("\n")) == (0, 1)
@@ -76,6 +78,7 @@ def test_the_second_agent_leaves_at_once_and_once_asks_the_first(life: Life) -> 
     assert total(life.relay, life.key) == rows
 
 
+@pytest.mark.fault(32)
 def test_a_damaged_archive_is_set_aside_and_filled_again(life: Life) -> None:
     life.agent.kill()
     archive = life.home / "archive.db"
@@ -89,6 +92,7 @@ def test_a_damaged_archive_is_set_aside_and_filled_again(life: Life) -> None:
     assert "Traceback" not in life.agent.log.read_text()
 
 
+@pytest.mark.fault(36)
 def test_told_to_stop_it_pushes_what_is_left_and_goes(life: Life) -> None:
     rows = life.grow()
     life.read()
@@ -97,6 +101,7 @@ def test_told_to_stop_it_pushes_what_is_left_and_goes(life: Life) -> None:
     assert total(life.relay, life.key) == rows
 
 
+@pytest.mark.fault(36)
 def test_told_to_stop_beside_a_relay_that_hangs_it_goes_all_the_same(life: Life) -> None:
     assert life.relay.process is not None
     os.kill(life.relay.process.pid, signal.SIGSTOP)

@@ -19,6 +19,7 @@ from tests.journeys.mutants import MUTANTS, REDUNDANT, Mutant, broken
 from tests.journeys.world import BODIES, IDS, SCENARIOS, Walk, World, folder_for
 from tests.ledger.stores import STORES as CONTRACT
 from tests.ledger.stores import postgres_server
+from tests.long import FACTOR, count, counted, shares
 
 STORES = {"memory": "memory:", "sqlite": "sqlite:///{folder}/relay.db", "postgres": "", "dynamodb": "dynamodb://ledger"}
 
@@ -49,17 +50,15 @@ def test_a_life_that_is_known_to_be_hard_ends_well(life: Callable[[World], None]
         world.converge()
 
 
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(30), 60), ("sqlite", range(1000, 1008), 60), ("postgres", range(1100, 1102), 60), ("dynamodb", range(1200, 1201), 40)])
-def test_a_life_by_chance_ends_well(store: str, seeds: range, steps: int) -> None:
-    for seed in seeds:
-        with a_world(store, seed) as world:
-            Walk(world).run(steps)
+WALKS = {"memory": "walks", "sqlite": "walks-sqlite", "postgres": "walks-postgres", "dynamodb": "walks-dynamodb"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("store, seeds, steps", [("memory", range(2000, 7000), 60), ("sqlite", range(7000, 8000), 100), ("postgres", range(8000, 8200), 100), ("dynamodb", range(9000, 9050), 60)])
-def test_many_lives_by_chance_end_well(store: str, seeds: range, steps: int) -> None:
-    test_a_life_by_chance_ends_well(store, seeds, steps)
+@pytest.mark.parametrize("store, seeds", [(store, seeds) for store, name in WALKS.items() for seeds in shares(name, 4 if count(name) > 8 else 1)], ids=str)
+def test_a_life_by_chance_ends_well(store: str, seeds: range) -> None:
+    with counted(WALKS[store], len(seeds)):
+        for seed in seeds:
+            with a_world(store, seed) as world:
+                Walk(world).run(60)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -173,15 +172,14 @@ class LifeOnSqlite(Life):
 PATIENT = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
 
-@pytest.mark.parametrize("life, examples", [(Life, 30), (LifeOnSqlite, 10)])
-def test_no_sequence_of_events_ends_badly(life: type[Life], examples: int) -> None:
-    run_state_machine_as_test(life, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=PATIENT))
+LIVES = {Life: "stateful", LifeOnSqlite: "stateful-sqlite"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("life, examples", [(Life, 3000), (LifeOnSqlite, 500)])
-def test_many_sequences_of_events_end_well(life: type[Life], examples: int) -> None:
-    run_state_machine_as_test(life, settings=settings(max_examples=examples, stateful_step_count=100, deadline=None, suppress_health_check=PATIENT))
+@pytest.mark.parametrize("life, share", [(life, share) for life, name in LIVES.items() for share in shares(name, 4 if FACTOR else 1)], ids=str)
+def test_no_sequence_of_events_ends_badly(life: type[Life], share: range) -> None:
+    many = settings(max_examples=len(share), stateful_step_count=100 if FACTOR else 40, deadline=None, suppress_health_check=PATIENT)
+    with counted(LIVES[life], len(share)):
+        run_state_machine_as_test(life, settings=many)
 
 
 # -- broken rules
