@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -115,9 +116,9 @@ def keep_talking(talks: list[sample.Talk], stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], log: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**env, **os.environ})
     try:
         yield process
     finally:
@@ -150,7 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     logs = {name: var / f"{name}.log" for name in ("relay", "agent")}
     say("Starting relay and agent ...")
-    with running(module("relay", "serve", *relay), logs["relay"]) as serving, contextlib.suppress(KeyboardInterrupt):
+    # The agent's page asks the relay when the agent is gone, so the relay must know where that page is.
+    pages = f"{agent_url},http://127.0.0.1:{options.port}"
+    with running(module("relay", "serve", *relay), logs["relay"], RELAY_ORIGINS=pages) as serving, contextlib.suppress(KeyboardInterrupt):
         wait_for(f"{relay_url}/v1/ping", serving, logs["relay"])
         push, read = keys(var, relay, "demo" if options.demo else "this-machine")
         pair(agent, relay_url, push, var)
