@@ -72,7 +72,7 @@ class Agent:
     def _serving(self) -> Live:
         # The relay knows this machine by the source in the key: a question asked there is answered here, too.
         also = {self._report.delivery.relay.source: self.archive.source} if self._report.delivery else None
-        views = Views(self.archive.store, PriceBook.load(), self.clock, also=also)
+        views = self._views = Views(self.archive.store, PriceBook.load(), self.clock, also=also)
         home = Home("agent", VERSION, f"http://localhost:{self.port}", self.settings.tz, self.settings.sample, self._status, self._config)
         reads = Reads(views, home=home, clock=self.clock)
         guard = Guard(lambda: self.port, origins=self._origins)
@@ -111,6 +111,9 @@ class Agent:
 
     def trouble(self) -> list[str]:
         return metrics.trouble(self)
+
+    def summary(self) -> Mapping[str, object]:
+        return self._views.view(LOCAL).summary(self.settings.tz)
 
     def telemetry(self, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:
         return self._telemetry.take(signal, headers, body)

@@ -38,6 +38,11 @@ class Courier:
         self._stopping = self._asked = False
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
+    @property
+    def clock_offset_ms(self) -> int:
+        """How far this computer's clock is from the relay's."""
+        return self._delivery.clock_offset_ms
+
     def start(self) -> None:
         self._thread.start()
 

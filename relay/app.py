@@ -18,12 +18,16 @@ from ledger.shared import SharedViews
 from ledger.stores import Ledger
 from relay.access import ANY, Door
 from relay.alerts.routes import add_alert_routes
+from relay.health import Health
 from relay.keys import KeyRing
 from relay.legacy import Posts
 from relay.limits import Limits
 from relay.live.tickets import Tickets
 from relay.origins import Origins
-from relay.people.shares import Shares, shown_of
+from relay.people.badge import Badges
+from relay.people.office import Office
+from relay.people.routes import add_people_routes
+from relay.people.shares import shown_of
 from relay.people.tenants import Tenants
 from relay.people.terms import terms_of
 from relay.protocol import Terms
@@ -50,6 +54,7 @@ class Relay:
     access_log: AccessLog | None = None
     changes: int = 0
     began: int = field(init=False)
+    health: Health = field(init=False, default_factory=Health)
 
     def __post_init__(self) -> None:
         s, clock = self.settings, self.clock
@@ -57,7 +62,6 @@ class Relay:
         self.limits = Limits.usual(s.rate)
         self.ring = KeyRing(s.secrets, self.store, s.revoked, clock)
         self.tenants = Tenants(self.store, clock)
-        self.shares = Shares(self.store, self.ring, clock)
         shown = shown_of(self.store, clock)
         self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock, shown_of=shown)
         self.views = SharedViews(self.store, PriceBook.load(), clock, shelf=self.store, shown_of=shown, zone_of=lambda tenant: self.tenants.get(tenant).zone)
@@ -65,9 +69,15 @@ class Relay:
                          terms_of=terms_of(self.tenants, Terms(s.beat_s, keep_days=s.retention_days, keep_totals_days=s.totals_days)))  # fmt: skip
         self.posts = Posts(self.store, clock, self.changed, forgets=lambda tenant, project: self.tenants.get(tenant).forgets(project))
         self.upkeep = Upkeep(self.store, keep_days=s.retention_days, totals_days=s.totals_days, tenants=self.tenants, clock=clock, on_change=self.changed)
+        self.badges = Badges(self.store, clock, lambda tenant: self.views.view(tenant).summary())
+        self.office = Office(self.store, self.ring, self.tenants, self.badges, clock, self._forgotten)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
-        self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status), clock=clock)
+        self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status, owners=self.tenants.owners), clock=clock)
+
+    def _forgotten(self, tenant: str) -> None:
+        self.views.forget([tenant])
+        self.changed(tenant)
 
     def _status(self, tenant: str) -> Mapping[str, Any]:
         port = urlsplit(self.settings.url).port or self.settings.port
@@ -115,5 +125,6 @@ def create_app(relay: Relay) -> Flask:
         app.register_blueprint(read_api(relay.reads, partial(caller_of, relay, *ANY), name=f"api{mount}".replace("/", "_").replace(".", ""), prefix=mount, legacy_errors=mount == OLD))
     for mount in ("", "/api"):
         add_alert_routes(app, lambda: relay.alerts, partial(caller_of, relay), relay.clock, prefix=mount)
+    add_people_routes(app, relay, lambda: caller_of(relay, "admin").tenant)
     add_routes(app, relay)
     return app

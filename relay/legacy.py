@@ -5,23 +5,20 @@ in the feed and in the counts. The relay itself is this source's truth: it mints
 """
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ledger import record
 from ledger.errors import Busy, Conflict, Problem
 from ledger.record import Record, Ref
-from ledger.store import Head, Row, Store, Tombstone
+from ledger.store import Store
 from relay import posted
 from relay.posted import Post, Taken
+from relay.written import write
 
 BEAT_S = 120
 """These clients post every half minute at best; a source is fresh for two and a half of its beats."""
-_AT_ONCE = 90
 _TRIES = 6
 _MEMBERS = Ref("post", "parts")
 _LISTS = ("active_sessions", "recent_sessions", "five_hour_blocks")
@@ -58,7 +55,7 @@ class Posts:
             raise Problem(507, "quota", f"at most {self._most} sources may post here: use the name of one that did before")
         taken = self._taken(tenant, source, post, now)
         wanted, gone = _wanted(source, post, self._members(tenant, source), taken)
-        if self._write(tenant, source, head, wanted, gone, now):
+        if write(self._store, tenant, source, head, wanted, gone, now, BEAT_S):
             self._on_change(tenant)
         return {name: taken[name].kept for name in _LISTS}
 
@@ -88,29 +85,6 @@ class Posts:
     def _is_forgotten(self, tenant: str, one: Record) -> bool:
         project = msgspec.json.decode(one.body).get("project")
         return bool(project) and self._forgets(tenant, str(project))
-
-    def _write(self, tenant: str, source: str, head: Head | None, wanted: Sequence[Record], gone: set[Ref], now: int) -> bool:
-        """Apply what differs, in batches that every store takes at once. Raises Conflict."""
-        lease = head.lease if head and head.lease else secrets.token_hex(16)
-        at = replace(head or Head(source), lease=lease, committed=True, beat_s=BEAT_S, last_seen=now)
-        known: dict[Ref, int] = {}
-        named: list[Ref] = [*(one.ref for one in wanted), *gone]
-        for some in _batches(named):
-            known |= self._store.hashes(tenant, source, lease, some)
-        changes: list[Record | Ref] = [one for one in wanted if known.get(one.ref) != one.hash]
-        changes += [ref for ref in sorted(gone) if ref in known]
-        before = head
-        batches: list[list[Any]] = [*_batches(changes)] or [[]]
-        for batch in batches:
-            seq = at.seq + 1 if batch else at.seq
-            puts = [Row(one.ref, one.body, one.hash, lease, seq) for one in batch if isinstance(one, Record)]
-            dropped = [Tombstone(ref, lease, seq, now) for ref in batch if isinstance(ref, Ref)]
-            refs = [*(row.ref for row in puts), *(stone.ref for stone in dropped)]
-            replaced = [known[ref] for ref in refs if ref in known]
-            at = replace(at, seq=seq, digest=record.add(at.digest, put=[row.hash for row in puts], gone=replaced))
-            self._store.apply(tenant, before, at, puts, dropped)
-            before = at
-        return bool(changes)
 
 
 def _wanted(source: str, post: Post, before: Mapping[str, Any], taken: Mapping[str, Taken]) -> tuple[list[Record], set[Ref]]:
@@ -159,14 +133,3 @@ def _refs(members: Mapping[str, Sequence[str]]) -> set[Ref]:
 
 def _json(kind: str, id: str, value: Mapping[str, Any]) -> Record:
     return Record(kind, id, msgspec.json.encode(value).decode())
-
-
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == _AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

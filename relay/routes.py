@@ -11,12 +11,14 @@ from werkzeug.exceptions import HTTPException
 
 from ledger import page
 from ledger.errors import Busy, Full, LedgerError, Problem
+from ledger.gauges import CONTENT_TYPE
 from ledger.reads import Access
 from relay import metrics, posted
 from relay.access import ANY
 from relay.limits import address_of
 from relay.live import tickets
 from relay.live.tickets import Ticket
+from relay.telemetry import add_telemetry_routes
 
 if TYPE_CHECKING:
     from relay.app import Relay
@@ -62,6 +64,7 @@ def add_routes(app: Flask, relay: Relay) -> None:
     _around(app, relay)
     _errors(app)
     _push_and_live(app, relay)
+    add_telemetry_routes(app, relay, caller_of)
     _old_posts(app, relay)
     _health(app, relay)
     _page(app)
@@ -147,17 +150,19 @@ def _old_posts(app: Flask, relay: Relay) -> None:
 
 def _health(app: Flask, relay: Relay) -> None:
     @app.get("/healthz")
-    def healthz() -> Mapping[str, Any]:
-        relay.store.take("health", "probe", now=relay.clock())
-        return {"status": "ok"}
+    def healthz() -> tuple[Mapping[str, Any], int]:
+        trouble = relay.health.trouble(relay)
+        return ({"status": "trouble", "trouble": trouble}, 503) if trouble else ({"status": "ok"}, 200)
 
     @app.get("/metrics")
     def metrics_text() -> Response:
-        """Sums that name nobody. From elsewhere only with an admin key."""
-        forwarded = "x-forwarded-for" in lower_headers() or "forwarded" in lower_headers()
-        if forwarded or request.environ.get("REMOTE_ADDR") not in ("127.0.0.1", "::1"):
-            caller_of(relay, "admin")
-        return Response(metrics.text(relay), content_type="text/plain; version=0.0.4; charset=utf-8")
+        """Sums that name nobody, for callers on the same machine. An admin key opens them from elsewhere, and adds what its tenant uses."""
+        headers = lower_headers()
+        forwarded = "x-forwarded-for" in headers or "forwarded" in headers
+        tenant = None
+        if forwarded or request.environ.get("REMOTE_ADDR") not in ("127.0.0.1", "::1") or "authorization" in headers or "x-api-key" in headers:
+            tenant = caller_of(relay, "admin").tenant
+        return Response(metrics.text(relay, tenant), content_type=CONTENT_TYPE)
 
 
 def _page(app: Flask) -> None:

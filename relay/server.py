@@ -18,7 +18,7 @@ from relay.push import PATH
 from relay.routes import ALWAYS, MOUNTS
 from relay.settings import Settings
 
-ROUND_S, SILENT_S = 600.0, 15.0
+ROUND_S, SILENT_S, LOOK_S = 600.0, 15.0, 60.0
 _NOT_KEPT = ("/export", "/v1/live", "/v1/ping", "/healthz", "/metrics")
 log = logging.getLogger("relay")
 
@@ -72,11 +72,19 @@ class Housekeeper:
         while not self._stop.wait(1.0):
             seconds += 1
             self._log()
+            self._relay.health.kept_at = self._relay.clock()
             self._try("telling alerts", self._relay.alerts.duty.step)
             if seconds % SILENT_S == 0:
                 self._try("looking for silent machines", self._relay.upkeep.tell_silent)
             if seconds % ROUND_S == 0:
-                self._try("upkeep", self._relay.upkeep.round)
+                self._try("upkeep", self._upkeep)
+            if seconds % LOOK_S == 0:
+                self._try("looking at the clock", lambda: self._relay.health.look(self._relay))
+
+    def _upkeep(self) -> None:
+        health = self._relay.health
+        health.upkeep_trouble = self._relay.upkeep.round().trouble
+        health.upkeep_at = self._relay.clock()
 
     def _log(self) -> None:
         if self._relay.access_log is not None:

@@ -183,7 +183,7 @@ def test_a_monitor_finds_its_numbers_and_whether_all_is_well(browser: FlaskClien
     assert 'session_agent_reader_ok{reader="odd \\"name\\""} 0' in text
     assert 'session_agent_left_out{reader="odd \\"name\\""} 5' in text
     assert browser.get("/healthz").json == {"ok": True, "trouble": []}
-    agent.archive.disk = "full"
+    agent.archive._full_until = NOW + 1
     agent.eyes.looked_at -= 10**6
     red = browser.get("/healthz")
     assert (red.status_code, red.json["trouble"]) == (503, ["reading has stopped", "the disk is full"])
