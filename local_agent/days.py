@@ -9,9 +9,12 @@ here that is not needed for that.
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
 
 QUERY = (
     "SELECT date(day * 86400, 'unixepoch'), model || CASE WHEN '+' || price_class || '+' LIKE '%+fast+%' THEN '-fast' ELSE '' END,"
@@ -34,13 +37,19 @@ def is_current(sql: sqlite3.Connection, folders: list[str]) -> bool:
             status = lstat(path)
             if status.st_mtime_ns != changed or status.st_size != size:
                 return False
-    except (OSError, sqlite3.Error):
+    except OSError:
         return False
     return True
 
 
 def read(archive: str, folders: list[str]) -> None:
     """Bring the archive up to date."""
+    ahead = None
+    if not os.path.exists(archive):
+        from local_agent.readers.claude.ahead import Ahead
+
+        ahead = Ahead(folders)  # a helper reads while we load the rest of the program
+
     from pathlib import Path
 
     from local_agent.archive import Archive
@@ -49,9 +58,14 @@ def read(archive: str, folders: list[str]) -> None:
     def clock() -> int:
         return time.time_ns() // 1_000_000
 
-    opened = Archive(archive, source="report", clock=clock)
     try:
-        ClaudeReader(map(Path, folders)).poll(opened, clock())
+        opened = Archive(archive, source="report", clock=clock)
+    except BaseException:
+        if ahead:
+            ahead.dismiss()
+        raise
+    try:
+        ClaudeReader(map(Path, folders), ahead=ahead).poll(opened, clock())
     finally:
         opened.close()
 
@@ -69,15 +83,19 @@ def main(words: list[str]) -> int:
 
 
 def _opened(archive: str) -> sqlite3.Connection:
+    import sqlite3
+
     return sqlite3.connect(archive, isolation_level=None)
 
 
 def _current(archive: str, folders: list[str]) -> bool:
-    sql = _opened(archive)
+    import sqlite3
+
     try:
-        return is_current(sql, folders)
-    finally:
-        sql.close()
+        with _opened(archive) as sql:
+            return is_current(sql, folders)
+    except sqlite3.Error:
+        return False
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ledger.errors import Full
 from local_agent.archive import Archive, Step
 from local_agent.readers import sessions
 from local_agent.readers.claude import tables
+from local_agent.readers.claude.ahead import Ahead
 from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.bodies import body_of, key_of, parts_of
 from local_agent.readers.claude.book import Book
@@ -53,8 +54,10 @@ class ClaudeReader:
 
     def __init__(
         self, folders: Iterable[Path], *, book: Thresholds | None = None, account_of: Callable[[Path], str] = lambda config: "default",
-        clock_ns: Callable[[], int] = time.time_ns,
+        clock_ns: Callable[[], int] = time.time_ns, ahead: Ahead | None = None,
     ) -> None:  # fmt: skip
+        """*ahead* is a look at the same folders that began already; it counts where nothing was read before."""
+        self._ahead = ahead
         self._folders, self._account_of, self._clock_ns = tuple(folders), account_of, clock_ns
         self._threshold: Threshold = book.long_threshold if book else lambda model, at: None
         self._walk: Walk | None = None
@@ -104,7 +107,7 @@ class ClaudeReader:
         paths: list[str]
         if first:
             self._looked_at = now
-            paths = self._walk.full()
+            paths = self._ahead.paths if self._ahead else self._walk.full()
             gone = self._files.missing(paths, self._walk)
             paths = [path for path in paths if path not in known or self._looks_changed(path)]
         else:
@@ -127,9 +130,17 @@ class ClaudeReader:
             self._files.load(step.sql)
             book = Book()
             book.load(step.sql, self._files.by_path.values())
-        self._walk = Walk(roots_of(self._folders), clock_ns=self._clock_ns)
+        ahead = self._ahead = self._usable_ahead()
+        self._walk = ahead.walk if ahead else Walk(roots_of(self._folders), clock_ns=self._clock_ns)
         self._book = book
-        self._intake = Intake(self._files, self._walk, book, Scanner(self._threshold), self._account_of)
+        self._intake = Intake(self._files, self._walk, book, ahead.scanner if ahead else Scanner(self._threshold), self._account_of)
+
+    def _usable_ahead(self) -> Ahead | None:
+        ahead = self._ahead
+        if ahead is not None and (self._files.by_path or self._walk is not None):
+            ahead.dismiss()
+            return None
+        return ahead
 
     def _looks_changed(self, path: str) -> bool:
         try:
@@ -148,7 +159,8 @@ class ClaudeReader:
         try:
             if collecting:
                 gc.disable()  # a first reading makes a million objects, none of them in circles
-            with closing(self._intake.readings(paths)) as found:
+            ahead, self._ahead = self._ahead, None
+            with closing(self._intake.readings(paths, ahead.helper if ahead else None)) as found:
                 return self._read_all(archive, found)
         finally:
             if collecting:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_agent.readers.claude.book import Book
 from local_agent.readers.claude.tables import PICO, SYNTHETIC, UNKNOWN
 from local_agent.readers.claude.tally import class_of, quarter_of
+
+if TYPE_CHECKING:
+    import sqlite3
 
 WINDOW, LARGE_WINDOW = 200_000, 1_000_000
 """A prompt beyond the usual window tells that the session has the large one."""

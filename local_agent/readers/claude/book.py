@@ -5,9 +5,9 @@ and is fetched for the few answers that several lines tell of.
 """
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from local_agent.readers.claude import tally
 from local_agent.readers.claude.batch import Batch, Kind
@@ -36,6 +36,9 @@ from local_agent.readers.claude.tables import (
     tokens_of,
 )
 from local_agent.readers.claude.totals import Totals
+
+if TYPE_CHECKING:
+    import sqlite3
 
 Pointer = int
 """A line's place << 2 | its kind."""

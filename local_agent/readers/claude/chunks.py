@@ -1,13 +1,14 @@
 """Where the lines of files are kept: in chunks, of which those that a step works with are in memory."""
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from typing import TYPE_CHECKING
 
 from local_agent.readers.claude.tables import CHUNK_BITS, PER_CHUNK, WIDTH, Words
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from local_agent.readers.claude.files import File
 
 SLOT_BITS = 26

@@ -6,7 +6,6 @@ start and before the place are still those that were read.
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.tables import SESSION
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from local_agent.readers.claude.book import Book
     from local_agent.readers.claude.walk import Walk
 

@@ -11,11 +11,12 @@ import marshal
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from signal import SIGKILL
 from typing import Any, NamedTuple, NoReturn
 
 from local_agent.readers.claude.batch import Batch
+from local_agent.readers.claude.scan import FLAGS, Scanner, scanned
 
 WORTH_BYTES = 16 << 20
 """Below this much to read a helper is not worth making."""
@@ -48,8 +49,18 @@ class Piece(NamedTuple):
     error: int
 
 
-Read = Callable[[str], Iterator[tuple[Status, Batch]]]
-"""Reads a file from its start, batch by batch. Raises OSError."""
+def told(status: os.stat_result) -> Status:
+    return Status(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def for_files(paths: list[str], scanner: Scanner) -> Helper | None:
+    """A helper for files that were never read, if that is worth its making."""
+    if not may_help():
+        return None
+    sized = [(path, _size(path)) for path in paths]
+    if sum(size for _, size in sized) < WORTH_BYTES:
+        return None
+    return Helper(portions(sized), scanner)
 
 
 def may_help() -> bool:
@@ -76,7 +87,7 @@ def portions(files: Sequence[tuple[str, int]]) -> list[list[str]]:
 class Helper:
     """Starts to read at once. *portions* are files to read from their start."""
 
-    def __init__(self, portions: list[list[str]], read: Read) -> None:
+    def __init__(self, portions: list[list[str]], scanner: Scanner) -> None:
         self._portions = portions
         self._tickets, tickets = os.pipe()
         self._results, results = os.pipe()
@@ -86,7 +97,7 @@ class Helper:
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._results)
-            _work(self._tickets, results, portions, read)
+            _work(self._tickets, results, portions, scanner)
         os.close(results)
         os.set_blocking(self._results, False)
         self._received = bytearray()
@@ -135,14 +146,14 @@ class Helper:
             self._pid = 0
 
 
-def _work(tickets: int, results: int, portions: list[list[str]], read: Read) -> NoReturn:
+def _work(tickets: int, results: int, portions: list[list[str]], scanner: Scanner) -> NoReturn:
     """The helper's life. It never returns into the code that it was copied from."""
     status = 1
     try:
         while ticket := os.read(tickets, TICKET):
             found: list[tuple[Any, ...]] = []
             for path in portions[int.from_bytes(ticket, "big")]:
-                for piece in _read(path, read):
+                for piece in _read(path, scanner):
                     found.append(piece)
                     if len(found) == MOST_PIECES:
                         _write(results, marshal.dumps(found))
@@ -155,10 +166,15 @@ def _work(tickets: int, results: int, portions: list[list[str]], read: Read) -> 
         os._exit(status)
 
 
-def _read(path: str, read: Read) -> Iterator[tuple[Any, ...]]:
+def _read(path: str, scanner: Scanner) -> Iterator[tuple[Any, ...]]:
     try:
-        for status, batch in read(path):
-            yield path, tuple(status), batch.plain(), 0
+        handle = os.open(path, FLAGS)
+        try:
+            status = os.fstat(handle)
+            for batch in scanned(scanner, handle, 0, status.st_size, path):
+                yield path, tuple(told(status)), batch.plain(), 0
+        finally:
+            os.close(handle)
     except OSError as error:
         yield path, None, None, error.errno or 0
 
@@ -182,3 +198,10 @@ def _widen(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     except OSError:
         pass  # the usual room does, too
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.forms import TOO_LONG, Damage
@@ -29,6 +30,10 @@ LONGEST = 8 << 20
 BATCH = 8 << 20
 MARKED = 512
 """So many bytes at most tell whether a file still is what it was."""
+
+
+FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""How a transcript is opened: what a link or a pipe has put in its place is not read."""
 
 
 class Scanner:
@@ -100,3 +105,12 @@ class Scanner:
                 return 0, batch.end
             place += got
         return -1, place
+
+
+def scanned(scanner: Scanner, file: int, place: int, size: int, path: str) -> Iterator[Batch]:
+    """All batches of an open file from *place* on."""
+    more = True
+    while more:
+        batch = scanner.scan(file, place, size, path)
+        more, place = batch.more, batch.end
+        yield batch

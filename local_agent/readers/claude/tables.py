@@ -5,9 +5,12 @@ change when another file is read. Chunks rather than rows: a row costs SQLite mo
 """
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS claude_files(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, own TEXT NOT NULL, account TEXT NOT NULL,

@@ -1,11 +1,14 @@
 """What the lines that count add up to: by session for the records, by day for reports."""
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from local_agent.readers.claude import tally
 from local_agent.readers.claude.tables import AT, CLASS, COST, DAY_MS, INPUT, SESSION, Words
+
+if TYPE_CHECKING:
+    import sqlite3
 
 CACHED = 256
 """Sessions whose sums stay in memory: those that are being worked in."""

@@ -7,11 +7,12 @@ missed for long where the system cannot tell us of changes.
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
 
 SUFFIX = ".jsonl"
 HOT = 20
@@ -26,7 +27,7 @@ class Root(NamedTuple):
     """A folder of projects, and the configuration folder it belongs to."""
 
     projects: str
-    config: Path
+    config: str
 
 
 class Seen:
@@ -39,33 +40,35 @@ class Seen:
         self.gone: list[str] = []
 
 
-def roots_of(folders: Iterable[Path]) -> list[Root]:
+def roots_of(folders: Iterable[str | os.PathLike[str]]) -> list[Root]:
     """The folders of projects behind what a person or the tool's own variable named."""
     found: dict[str, Root] = {}
     for folder in folders:
-        for projects in _projects_of(folder):
-            found.setdefault(os.path.realpath(projects), Root(str(projects), projects.parent if projects.name == "projects" else projects))
+        for projects in _projects_of(os.path.normpath(folder)):
+            above, name = os.path.split(projects)
+            found.setdefault(os.path.realpath(projects), Root(projects, above if name == "projects" else projects))
     return list(found.values())
 
 
-def _projects_of(folder: Path) -> list[Path]:
-    if folder.name == DESKTOP:
+def _projects_of(folder: str) -> list[str]:
+    name = os.path.basename(folder)
+    if name == DESKTOP:
         return _below(folder, DEEPEST)
-    below = folder / "projects"
-    return [below] if below.is_dir() or folder.name != "projects" else [folder]
+    below = os.path.join(folder, "projects")
+    return [below] if os.path.isdir(below) or name != "projects" else [folder]
 
 
-def _below(folder: Path, depth: int) -> list[Path]:
+def _below(folder: str, depth: int) -> list[str]:
     """Claude Desktop keeps a configuration folder for each of its sessions, a few folders down."""
     try:
         inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
-    found = [folder / name for name in inner if name == "projects"]
+    found = [os.path.join(folder, name) for name in inner if name == "projects"]
     if depth:
         for name in inner:
             if name != "projects":
-                found += _below(folder / name, depth - 1)
+                found += _below(os.path.join(folder, name), depth - 1)
     return found
 
 
