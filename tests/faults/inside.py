@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.journeys.test_refill import a_tracker, total
-from tests.processes import ROOT, Running, Site, command, get, site, until
+from tests.processes import ROOT, Running, Site, command, get, site
+from tests.processes import until as shortly
 
 ROOM = "4m"
 
@@ -39,6 +40,11 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def until(ask: Callable[[], Any], what: str) -> None:
+    """Patiently: a busy machine starts, looks and pushes slowly."""
+    shortly(ask, what, seconds=120)
 
 
 def mount(*words: str) -> None:

@@ -145,18 +145,23 @@ class Troubled:
         return call
 
 
+@contextmanager
+def troubled(world: World, plan: list[Exception | None]) -> Iterator[None]:
+    calm = world.push
+    world.push = Push(Troubled(world.store, plan), world.keys, aud=AUD, limits=unlimited(), clock=world.clock, terms=Terms(max_changes=2))
+    yield
+    world.push = calm
+
+
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_store_that_throttles_times_out_or_conflicts_costs_only_waiting(world: World, seed: int) -> None:
     chance = random.Random(seed)
     plan = [chance.choice([None, Busy("throttled", retry_after=1), Conflict("lost the race"), Busy("timeout", retry_after=20)]) for _ in range(12)]
-    calm = world.push._store
     for turn in range(4):
         world.write((IDS[turn], f'{{"trouble":{turn}}}'))
-        world.push._store = Troubled(calm, plan[turn * 3 : turn * 3 + 3])
-        outcome = tolerant(world)
-        assert outcome.state in ("synced", "behind", "throttled")
-    world.push._store = calm
+        with troubled(world, plan[turn * 3 : turn * 3 + 3]):
+            assert tolerant(world).state in ("synced", "behind", "throttled")
     world.converge()
 
 
@@ -174,25 +179,21 @@ def tolerant(world: World) -> Any:
 @pytest.mark.fault(54)
 def test_a_quota_that_is_reached_throttles_the_agent_and_loses_nothing_and_room_ends_it() -> None:
     with a_world() as world:
-        world.push._terms = Terms(max_changes=2, max_records=4)
+        generous = world.push
+        world.push = Push(world.store, world.keys, aud=AUD, limits=unlimited(), clock=world.clock, terms=Terms(max_changes=2, max_records=4))
         world.write(*((id, BODIES[0]) for id in IDS))
         for _ in range(8):
             outcome = tolerant(world)
         assert outcome.state == "throttled" and len(world.visible()) <= 4
-        world.push._terms = Terms(max_changes=2)
+        world.push = generous
         world.converge()
 
 
 @pytest.mark.fault(54)
 def test_a_store_without_room_throttles_the_agent_and_loses_nothing(world: World) -> None:
-    calm = world.push._store
     world.write((IDS[0], '{"full":1}'))
-    world.push._store = Troubled(calm, [None, None, Full("no room")])
-    for _ in range(3):
-        outcome = tolerant(world)
-        if outcome.state == "throttled":
-            break
-    world.push._store = calm
+    with troubled(world, [None, None, Full("no room")]):
+        assert tolerant(world).state == "throttled"
     world.converge()
 
 
@@ -322,7 +323,7 @@ def test_a_relay_whose_clock_jumps_keeps_showing_what_it_has_and_goes_on(world: 
 def test_a_rotated_master_secret_leaves_no_gap_and_a_lost_one_halts_without_loss(world: World) -> None:
     def with_masters(*masters: bytes) -> None:
         world.keys = KeyRing(list(masters), world.store, frozenset(), world.clock)
-        world.push._keys = world.keys
+        world.push = Push(world.store, world.keys, aud=AUD, limits=unlimited(), clock=world.clock, terms=Terms(max_changes=2))
 
     with_masters(b"n" * 32, b"m" * 32)
     world.write((IDS[0], '{"rotated":1}'))
