@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ledger import bodies, public
+from ledger.errors import Problem
 from ledger.prices import UNDIVIDED
 from ledger.times import iso
 
@@ -47,16 +49,43 @@ class Export:
     chunks: Iterator[bytes]
 
 
-def export(view: View, kind: str, format: str, since: int | None = None, until: int | None = None) -> Export:
-    """An export of one kind: session, usage, block or day (what is left of sessions beyond the horizon)."""
-    found = {"session": _sessions, "usage": _usage, "block": _blocks, "day": _days}[kind](view, since, until)
+FILTERS = ("project", "model", "machine", "session_type")
+BY_SESSION = ("session", "usage")
+"""The kinds whose rows belong to sessions, which alone can be filtered."""
+
+
+def export(view: View, kind: str, format: str, since: int | None = None, until: int | None = None, wanted: Mapping[str, str] | None = None) -> Export:
+    """An export of one kind: session, usage, block or day (what is left of sessions beyond the horizon). *wanted* are FILTERS.
+
+    Raises Problem for a filter that the kind does not know.
+    """
+    chosen = {name: value for name, value in (wanted or {}).items() if name in FILTERS and value}
+    if chosen and kind not in BY_SESSION:
+        raise Problem(400, "malformed", f"{next(iter(chosen))}: an export of {kind}s cannot be filtered by it, one of sessions or usage can")
+    if kind in BY_SESSION:
+        found = (_sessions if kind == "session" else _usage)(view, since, until, chosen)
+    else:
+        found = (_blocks if kind == "block" else _days)(view, since, until)
     items = (view.present(f"/export/{kind}", batch) for batch in found)
     write: Callable[[Iterator[list[Item]]], Iterator[bytes]] = {"csv": lambda found: _csv(found, COLUMNS[kind]), "jsonl": _lines, "json": _json}[format]
     return Export(f"{kind}s.{format}", TYPES[format], write(items))
 
 
-def _batches(view: View, since: int | None, until: int | None) -> Iterator[list[Item]]:
+def checksum(made: Export) -> str:
+    """One line as sha256sum writes and checks it."""
+    digest = sha256()
+    for chunk in made.chunks:
+        digest.update(chunk)
+    return f"{digest.hexdigest()}  {made.name}\n"
+
+
+def _batches(view: View, since: int | None, until: int | None, wanted: Mapping[str, str]) -> Iterator[list[Item]]:
     """Public sessions, oldest activity first, some at a time: the view is free for others in between."""
+    from ledger.search import Query, fits
+
+    query = Query(
+        since=since, until=until, project=wanted.get("project"), model=wanted.get("model"), machine=wanted.get("machine"), session_type=wanted.get("session_type"),
+    )  # fmt: skip
     with view.lock:
         view.whole()
         keys = [key for at, key, _ in view.order if since is None or at >= since]
@@ -64,18 +93,18 @@ def _batches(view: View, since: int | None, until: int | None) -> Iterator[list[
         with view.lock:
             now = view.clock()
             held = [view.winners[key] for key in keys[place : place + AT_ONCE] if key in view.winners]
-            yield [public.detail(view, one, now) for one in held if until is None or one.start < until]
+            yield [public.detail(view, one, now) for one in held if fits(view, query, one)]
 
 
-def _sessions(view: View, since: int | None, until: int | None) -> Iterator[list[Item]]:
-    for batch in _batches(view, since, until):
+def _sessions(view: View, since: int | None, until: int | None, wanted: Mapping[str, str]) -> Iterator[list[Item]]:
+    for batch in _batches(view, since, until, wanted):
         for item in batch:
             del item["usage"], item["sources"]
         yield batch
 
 
-def _usage(view: View, since: int | None, until: int | None) -> Iterator[list[Item]]:
-    for batch in _batches(view, since, until):
+def _usage(view: View, since: int | None, until: int | None, wanted: Mapping[str, str]) -> Iterator[list[Item]]:
+    for batch in _batches(view, since, until, wanted):
         yield [
             {"session": item["key"], "session_type": item["session_type"], "project": item["project"], "machine": item["machine"], **row}
             for item in batch for row in item["usage"]

@@ -96,6 +96,11 @@ class AskedFeed(Asked):
 class AskedExport(AskedRange):
     format = fields.String(load_default="csv", validate=validate.OneOf(["csv", "jsonl", "json"]))
     kind = fields.String(load_default="session", validate=validate.OneOf(["session", "usage", "block", "day"]))
+    project = fields.String(validate=validate.Length(max=512), metadata={"description": "As the other filters: of sessions and usage only."})
+    model = fields.String(validate=validate.Length(max=512))
+    machine = fields.String(validate=validate.Length(max=512))
+    session_type = Kind(validate=validate.Length(max=512))
+    checksum = fields.Boolean(load_default=False, metadata={"description": "Answer the export's SHA-256 instead, as sha256sum writes it."})
 
 
 def load(schema: Schema, query: Any) -> dict[str, Any]:
@@ -337,6 +342,34 @@ class FeedAnswer(Answered):
     server_time = When(required=True)
     sample = fields.Boolean(required=True)
     home = fields.String(required=True)
+
+
+class UsedAnswer(Answered):
+    tokens = fields.Integer(required=True)
+    cost = fields.Float(required=True, allow_none=True)
+
+
+class TeamMemberAnswer(Answered):
+    name = fields.String(required=True)
+    active = fields.Integer(required=True, metadata={"description": "Sessions that are active now."})
+    sessions = fields.Integer(required=True, metadata={"description": "Of the last 7 local days, as everything here but `today`."})
+    blocks = fields.Integer(required=True, metadata={"description": "Five-hour blocks in which anything was used."})
+    last_seen = When(allow_none=True)
+    today = fields.Nested(UsedAnswer, required=True)
+    week = fields.Nested(UsedAnswer, required=True)
+    machines = fields.List(fields.String())
+    source = fields.String()
+    member = text()
+    online = fields.Boolean()
+
+
+class TeamAnswer(Answered):
+    tz = fields.String(required=True)
+    since = fields.String(required=True)
+    until = fields.String(required=True)
+    members = fields.List(fields.Nested(TeamMemberAnswer), required=True)
+    machines = fields.List(fields.Nested(TeamMemberAnswer), required=True)
+    total = fields.Nested(TeamMemberAnswer, required=True)
 
 
 class PingAnswer(Answered):

@@ -57,11 +57,11 @@ def search(view: View, query: Query) -> Page:
     active = view.active(view.clock()) if query.active is not None else []
     if query.active:
         slots: Sequence[int] = []
-        loose = [held for held in active if _fits(view, query, held)]
+        loose = [held for held in active if fits(view, query, held)]
     else:
         slots = columns.alive(_slots(view, columns, query), active)
         idle = {held.key for held in active}
-        loose = [held for held in columns.now().values() if held.key not in idle and _fits(view, query, held)]
+        loose = [held for held in columns.now().values() if held.key not in idle and fits(view, query, held)]
     page = _first(columns, slots, name, descending, after, query.limit + 1) + loose
     page = [held for held in page if after is None or _is_after((value(held), held.key), after, descending)]
     page.sort(key=lambda held: (value(held), held.key), reverse=descending)
@@ -92,7 +92,7 @@ def _sources(view: View, machine: str) -> set[str]:
     return {source for source in view.sources if machine in (source, machine_name(view, source)) or view.also.get(machine) == source}
 
 
-def _fits(view: View, query: Query, held: Held) -> bool:
+def fits(view: View, query: Query, held: Held) -> bool:
     """The same conditions for one session."""
     return (
         (query.since is None or held.last >= query.since)

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from local_agent.log import one_line, set_up, where
 if TYPE_CHECKING:
     from local_agent.settings import Settings
 
+FILTERS = ("project", "model", "machine", "session_type")
 DONE, FAILED, MISUSED, MISCONFIGURED = 0, 1, 2, 78
 Command = Callable[["Settings", argparse.Namespace], int]
 
@@ -86,7 +88,11 @@ def parser() -> argparse.ArgumentParser:
     export = add("export", "write out what the archive holds")
     export.add_argument("--format", choices=["csv", "jsonl", "json"], default="csv")
     export.add_argument("--kind", default="session")
-    export.add_argument("--output", type=Path, help="a file instead of stdout")
+    export.add_argument("--output", type=Path, metavar="FILE", help="a file instead of stdout; its checksum is written beside it")
+    export.add_argument("--since", default="", metavar="TIME", help="only what was active at or after this time")
+    export.add_argument("--until", default="", metavar="TIME", help="only what began before this time")
+    for name in ("project", "model", "machine", "session-type"):
+        export.add_argument(f"--{name}", metavar="NAME", help="only sessions (or usage) of it")
     brought = add("import", "take over ccusage's JSON or a tracker's database, once; --list shows and --remove undoes it")
     brought.add_argument("file", metavar="FILE", nargs="?", help="the file, or - for JSON on stdin")
     brought.add_argument("--list", action="store_true", dest="show", help="what was imported, and what of it counts")
@@ -196,12 +202,14 @@ def verify(settings: Settings, options: argparse.Namespace) -> int:
 def export(settings: Settings, options: argparse.Namespace) -> int:
     from local_agent import takeout
 
+    wanted = {name: value for name in FILTERS if (value := getattr(options, name))}
+    write = partial(takeout.write, settings, options.format, options.kind, since=options.since, until=options.until, wanted=wanted)
     if options.output is None:
-        takeout.write(settings, options.format, options.kind, sys.stdout.buffer)
+        write(sys.stdout.buffer)
         sys.stdout.flush()
         return DONE
-    with options.output.open("wb") as file:
-        takeout.write(settings, options.format, options.kind, file)
+    sums = takeout.write_file(options.output, write)
+    print(f"wrote {options.output}; check it with  sha256sum -c {sums}")
     return DONE
 
 

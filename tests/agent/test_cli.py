@@ -1,6 +1,7 @@
 """The commands as a person at a prompt meets them: what they print, what they exit with, and never a traceback."""
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -97,6 +98,31 @@ def test_export_writes_what_the_archive_holds(run: Run, tracker: Path, format: s
     file = tmp_path / "out"
     assert run("export", "--format", format, "--output", str(file))[0] == 0
     assert "session_1" in file.read_text()
+
+
+def test_an_export_to_a_file_leaves_its_checksum_beside_it(run: Run, tracker: Path, tmp_path: Path) -> None:
+    run("once", "--tracker", str(tracker))
+    code, out, _ = run("export", "--output", str(tmp_path / "sessions.csv"))
+    assert code == 0
+    assert "sha256sum -c sessions.csv.sha256" in out
+    digest, name = (tmp_path / "sessions.csv.sha256").read_text().split()
+    assert (digest, name) == (hashlib.sha256((tmp_path / "sessions.csv").read_bytes()).hexdigest(), "sessions.csv")
+    assert sorted(path.name for path in tmp_path.glob("sessions.csv*")) == ["sessions.csv", "sessions.csv.sha256"]
+
+
+@pytest.mark.parametrize(("words", "found"), [(("--session-type", "claude_code"), True), (("--session-type", "codex"), False), (("--since", "2026-11-21"), False), (("--until", "2026-11-21"), True)])
+def test_an_export_can_be_filtered(run: Run, tracker: Path, tmp_path: Path, words: tuple[str, ...], found: bool) -> None:
+    run("once", "--tracker", str(tracker))
+    run("export", "--format", "jsonl", *words, "--output", str(tmp_path / "out"))
+    assert ("session_1" in (tmp_path / "out").read_text()) is found
+
+
+@pytest.mark.parametrize("words", [("--since", "yesterday"), ("--until", "2026-13-01"), ("--kind", "day", "--project", "x")])
+def test_an_export_that_makes_no_sense_leaves_no_file(run: Run, tracker: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    run("once", "--tracker", str(tracker))
+    code, _, err = run("export", *words, "--output", str(tmp_path / "out"))
+    assert (code, one_line(err)) == (2, True)
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_export_of_nothing_says_how_to_read_first(run: Run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.search import SORTS, VALUES, Query, _fits
+from ledger.search import SORTS, VALUES, Query, fits
 from tests.ledger.ledgerkit import HOUR, NOW, House, a_session, use
 
 WORDS = ["fix", "webhooks", "the", "relay", "x\0y", "ß", "FIX"]
@@ -41,7 +41,7 @@ def test_columns_find_what_looking_at_each_session_finds(made, query, changes):
             laptop.pushes(a_session(f"s{number}", *change[0], **change[1]))
     view = house.view()
     active = {held.key for held in view.active(NOW)}
-    wanted = [held for held in view.winners.values() if _fits(view, query, held) and (query.active is None or (held.key in active) is query.active)]
+    wanted = [held for held in view.winners.values() if fits(view, query, held) and (query.active is None or (held.key in active) is query.active)]
     value = VALUES[query.sort.removeprefix("-")]
     wanted.sort(key=lambda held: (value(held), held.key), reverse=query.sort.startswith("-"))
     page = view.sessions(query)
