@@ -39,6 +39,9 @@ package: $(VENV)/.test  ## the Lambda zip and the CloudFormation template, offli
 deploy-local: $(VENV)/.test  ## deploy to an emulated AWS on loopback and run the journey through it
 	@$(PY) -m tools.deploy_local
 
+pictures: $(VENV)/.test  ## the pictures of the page in docs/pictures, anew
+	@$(PY) -m tests.dashboard.pictures
+
 lock: $(VENV)/.test  ## pin requirements.in and requirements-dev.in with hashes
 	@for name in requirements requirements-dev; do \
 	  $(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header $$name.in -o $$name.txt; done

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from zoneinfo import ZoneInfo
 
 import uvicorn
 from msgspec import structs
@@ -36,6 +37,8 @@ mimetypes.add_type("text/javascript", ".js")
 CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
        "connect-src 'self' http://localhost:* ws://localhost:* http://127.0.0.1:* ws://127.0.0.1:* https: wss:; base-uri 'none'; form-action 'none'; "
        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types app")
+BERLIN = ZoneInfo("Europe/Berlin")
+"""Where the tests' browser is."""
 SORTS = {"last_activity": lambda s: s["last_activity"], "tokens": lambda s: s["estimated_tokens"], "cost": lambda s: s["cost"] or 0, "duration": lambda s: s["duration_minutes"]}
 
 
@@ -46,7 +49,7 @@ class Ledger:
         self.options, self.version, self.viewers, self.beats = options, 1, set[asyncio.Event](), True
         self.offset, self.quiet_since = options.offset, 0
         now = self.now()
-        self.whole = made_up.feed(now, count=options.count, sent=options.count, percent=options.percent, home=options.home, sample=options.sample)
+        self.whole = made_up.feed(now, count=options.count, sent=options.count, percent=options.percent, home=options.home, sample=options.sample, zone=BERLIN)
         if not options.count:
             self.whole["summary"] |= {"block": None, "recent_blocks": [], "limits": [], "days": [], "hours": [], "alerts": [], "projects": [], "models": []}
         if options.odd:
@@ -92,6 +95,8 @@ class Ledger:
             s["cost"] = round((s["cost"] or 0) + 0.05, 4)
             s["last_activity"] = made_up.iso(self.now())
             self.changed.append((self.version, s["key"]))
+            for machine in self.whole["machines"]:
+                machine["today_cost"] = round(machine["today_cost"] + 0.05 * (machine["source"] == s["source"]), 4)
         self.changed = self.changed[-500:]
         if block:
             block["tokens"]["total"] += 1200 * n
@@ -122,15 +127,18 @@ class Ledger:
 
 
 def usage(s: dict[str, Any]) -> list[dict[str, Any]]:
-    """The session's tokens spread over its quarter-hours."""
+    """The session's tokens over its quarter-hours, some busier than others."""
     start, n = datetime.fromisoformat(s["start_time"]), max(1, min(960, s["duration_minutes"] // 15 + 1))
+    start -= timedelta(minutes=start.minute % 15, seconds=start.second, microseconds=start.microsecond)
+    busy = [2 + i * 7 % 5 + i * 3 % 4 for i in range(n)]
     return [{"at": made_up.iso(start + timedelta(minutes=15 * i)), "first": s["start_time"], "last": s["last_activity"], "model": s["models_used"][0] if s["models_used"] else "", "price_class": "standard",
-             **{k: v // n for k, v in s["tokens"].items()}, "requests": 3, "reported_cost": None, "cost": (s["cost"] or 0) / n} for i in range(n)]
+             **{k: v * each // sum(busy) for k, v in s["tokens"].items()}, "requests": 3, "reported_cost": None, "cost": (s["cost"] or 0) * each / sum(busy)} for i, each in enumerate(busy)]
 
 
 def cost(s: dict[str, Any]) -> dict[str, Any]:
-    rates = {"input": 5, "output": 25, "cache_write_5m": 6.25, "cache_write_1h": 10, "cache_read": 0.5}
-    return {"cost": s["cost"], "currency": "USD", "price_book": {"date": "2026-11-01"}, "lines": [{"model": s["models_used"][0], "price_class": "standard", "kind": k, "tokens": v, "usd_per_million": rates[k], "amount": v * rates[k] / 1e6, "source": "the price list", "source_date": "2026-11-01"} for k, v in s["tokens"].items() if v and s["models_used"]]}
+    model = s["models_used"][0] if s["models_used"] else ""
+    base = made_up.MODELS.get(model, (0, 0))[1]
+    return {"cost": s["cost"], "currency": "USD", "price_book": {"date": "2026-11-01"}, "lines": [{"model": model, "price_class": "standard", "kind": k, "tokens": v, "usd_per_million": base * made_up.TIMES[k], "amount": v * base * made_up.TIMES[k] / 1e6, "source": "the price list", "source_date": "2026-11-01"} for k, v in s["tokens"].items() if v and model]}
 
 
 def odd(whole: dict[str, Any], now: datetime) -> None:
