@@ -51,6 +51,12 @@ class Usage:
     """What a push waits for the table: three calls one after the other."""
     starts: int = 12
     start_cpu_ms: float = 180.0
+    looks_an_hour: int = 12
+    """How often the schedule asks whether anybody must be told of something, day and night."""
+
+    @property
+    def looks(self) -> float:
+        return 30 * 24 * self.looks_an_hour
 
     @property
     def pushes(self) -> float:
@@ -83,12 +89,13 @@ def lines(u: Usage) -> Iterator[tuple[str, float, str]]:
     yield "pushes, beats and page loads", requests, "HTTP API, a request"
     yield "messages of the live channel", u.told + 2 * live, "WebSocket API, a message"
     yield "minutes of watching", u.days * u.watched_hours * 60, "WebSocket API, a minute connected"
-    yield "invocations", requests + live + 30, "Lambda, a request"
-    work = (u.pushes + u.beats) * gb_seconds(u.push_cpu_ms, u.calls_ms) + loads * (gb_seconds(u.read_cpu_ms, 6) + (REQUESTS_PER_LOAD - 1) * gb_seconds(1, 3)) + live * gb_seconds(2, 12)
+    yield "invocations", requests + live + u.looks + 30, "Lambda, a request"
+    looking = u.looks * gb_seconds(2, 12)
+    work = looking + (u.pushes + u.beats) * gb_seconds(u.push_cpu_ms, u.calls_ms) + loads * (gb_seconds(u.read_cpu_ms, 6) + (REQUESTS_PER_LOAD - 1) * gb_seconds(1, 3)) + live * gb_seconds(2, 12)
     yield "their time", work + u.days * u.starts * gb_seconds(u.start_cpu_ms) + 30 * gb_seconds(u.start_cpu_ms, 5_000), "Lambda on arm64, a GB-second"
     yield "writes", u.pushes * u.writes_per_push + u.beats + u.told + u.days * u.page_loads / 2 * 6, "DynamoDB on demand, a write unit"
     scrub = u.sessions / 4 * 30
-    yield "reads", u.pushes * u.reads_per_push + u.beats * 2 + loads * u.reads_per_load + scrub, "DynamoDB on demand, a read unit"
+    yield "reads", u.pushes * u.reads_per_push + u.beats * 2 + loads * u.reads_per_load + u.looks + scrub, "DynamoDB on demand, a read unit"
     yield "what is kept", u.sessions * 1.1e-6, "DynamoDB, a GB-month"
     yield "logs", (u.days * 200 + 30) * 300 / 1e9, "CloudWatch Logs, a GB taken in"
 

@@ -12,6 +12,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -34,6 +35,9 @@ OPTIONS = frozenset({
 })  # fmt: skip
 """The options that may stand behind "?": none of them names a file, and none fetches something."""
 TIME_S = 25.0
+AT_ONCE, TURN_S = 3, 60.0
+_turns = threading.BoundedSemaphore(AT_ONCE)
+"""Each process takes some 40 MB for a second or two; more than these wait their turn."""
 TYPES = {"info": "info", "warn": "warning", "bad": "failure"}
 
 
@@ -72,6 +76,15 @@ def _leads_inside(host: str, scheme: str) -> bool:
 
 def carry(url: str, *, title: str, text: str, level: str, private: bool, time_s: float = TIME_S) -> None:
     """Send it, by a process that lives no longer than *time_s*. Raises Refused with the reason."""
+    if not _turns.acquire(timeout=TURN_S):
+        raise Refused("too many messages at once")
+    try:
+        _carry(url, title, text, level, private, time_s)
+    finally:
+        _turns.release()
+
+
+def _carry(url: str, title: str, text: str, level: str, private: bool, time_s: float) -> None:
     told = json.dumps({"url": url, "title": title, "text": text, "level": level, "private": private})
     try:
         # No environment: neither our secrets nor a proxy that would connect for us.

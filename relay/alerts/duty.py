@@ -35,6 +35,12 @@ class Duty:
         with self._lock:
             self._changed.add(tenant)
 
+    def listens(self, tenant: str) -> None:
+        """*tenant* said a moment ago where to reach it: look at once, not at the next minute."""
+        with self._lock:
+            self._known |= {tenant}
+            self._changed.add(tenant)
+
     def step(self) -> int:
         """Look after whoever is due, and send what is; how many alerts are new."""
         now = self._clock()
@@ -58,8 +64,10 @@ class Duty:
         with self._lock:
             changed, self._changed = self._changed, set()
         if now >= self._all_at:
-            self._known, self._all_at = frozenset(self._listeners()), now + ALL_MS
-            due = set(self._known)
+            listeners = frozenset(self._listeners())
+            with self._lock:
+                self._known, self._all_at = listeners, now + ALL_MS
+            due = set(listeners)
         else:
             due = {tenant for tenant in changed & self._known if now - self._looked.get(tenant, 0) >= APART_MS}
             with self._lock:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -16,6 +17,8 @@ from relay.alerts.webpush import WebPush
 from relay.alerts.wishes import WEB_PUSH
 
 WORKERS, MOST_AT_ONCE = 8, 32
+ROUND_S = 120.0
+"""So long one channel is busy at most before it lets others have its place."""
 Sent = tuple[dict[str, Any], "bool | None", str]
 log = logging.getLogger("alerts")
 
@@ -55,8 +58,9 @@ class Post:
     def _send_group(self, tenant: str, to: str, group: Iterable[dict[str, Any]]) -> None:
         """One channel's messages in order. After the first failure the rest waits too: it would fail as slowly."""
         sent: list[Sent] = []
+        until = time.monotonic() + ROUND_S
         for one in group:
-            if sent and sent[-1][1] is not True:
+            if sent and (sent[-1][1] is not True or time.monotonic() > until):
                 sent.append((one, None, ""))
                 continue
             sent.append(self._send_one(tenant, to, one))

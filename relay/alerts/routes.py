@@ -35,7 +35,9 @@ def add_alert_routes(app: Flask, alerts: Callable[[], Alerts], caller: Caller, c
         return found
 
     def change() -> Mapping[str, Any]:
-        wishes, made = alerts().book.change(caller("admin").tenant, _document())
+        tenant = caller("admin").tenant
+        wishes, made = alerts().book.change(tenant, _document())
+        alerts().duty.listens(tenant)
         found = wishes.public()
         for channel in found["channels"]:
             if channel["name"] in made:
@@ -59,7 +61,10 @@ def add_alert_routes(app: Flask, alerts: Callable[[], Alerts], caller: Caller, c
         return {"key": alerts().webpush.public_key()}
 
     def subscribe() -> tuple[Mapping[str, str], int]:
-        return {"id": alerts().webpush.subscribe(_reader(caller), _document())}, 201
+        tenant = _reader(caller)
+        made = alerts().webpush.subscribe(tenant, _document())
+        alerts().duty.listens(tenant)
+        return {"id": made}, 201
 
     def unsubscribe(id: str) -> Response:
         if not alerts().webpush.unsubscribe(_reader(caller), id):

@@ -4,8 +4,10 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +104,47 @@ def test_an_answer_of_any_length_is_not_read_to_its_end() -> None:
     threading.Thread(target=flood, daemon=True).start()
     assert post(f"http://127.0.0.1:{listener.getsockname()[1]}/", b"{}", {}, private=True) == 200
     listener.close()
+
+
+def test_a_certificate_is_verified_for_the_name_and_every_address_of_it_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with receiver(context) as ops:
+        url = f"https://hooks.example:{ops.port}/"
+
+        def look_up(host: str, port: int) -> list[str]:
+            return ["127.0.0.2", "127.0.0.1"]
+
+        with pytest.raises(Refused, match="certificate"):
+            post(url, b"{}", {}, private=True, look_up=look_up)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        assert post(url, b"{}", {}, private=True, look_up=look_up) == 204
+        with pytest.raises(Refused, match="certificate"):
+            post(url.replace("hooks.example", "other.example"), b"{}", {}, private=True, look_up=look_up)
+    assert [headers["host"] for _, headers, _ in ops.heard] == [f"hooks.example:{ops.port}"]
+
+
+def certificate(folder: Path) -> Path:
+    """A key and a certificate of its own for hooks.example, in one file."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hooks.example")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = folder / "both.pem"
+    pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()) + made.public_bytes(serialization.Encoding.PEM))
+    return pem
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,17 @@ def test_news_is_told_within_seconds_and_a_flood_of_pushes_is_looked_at_every_fi
     assert len(bell.told) == 1
 
 
+def test_who_says_where_to_reach_them_is_told_within_seconds_of_what_is_true_already() -> None:
+    bell = Bell()
+    bell.round()
+    bell.laptop().pushes(a_limit(76, RESET))
+    bell.clock.goes(1000)
+    assert put(bell, {"tz": "UTC", "rules": {"ahead": {"on": False}}, "channels": [{"name": "chat", "url": "https://hooks.example/"}]}).status_code == 200
+    bell.alerts.duty.step()
+    bell.alerts.post.settle()
+    assert [message["text"] for _, _, message in bell.told] == [HALF]
+
+
 def test_nobody_who_does_not_listen_costs_anything() -> None:
     bell = Bell()
     bell.laptop().pushes(a_limit(100, RESET))

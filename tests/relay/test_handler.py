@@ -147,6 +147,17 @@ def test_a_night_looks_at_every_source_once_or_at_as_many_as_time_allows(functio
     assert len(rounds) == 3
 
 
+def test_the_schedule_looks_after_alerts_and_waits_until_they_are_sent(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.ledger.ledgerkit import Laptop, a_session, use
+
+    alerts, now, sent = function.relay.alerts, function.relay.clock(), []
+    monkeypatch.setattr("relay.alerts.webhook.post", lambda url, body, headers, **_: sent.append(json.loads(body)) or 204)
+    alerts.book.change("night", {"channels": [{"name": "ops", "url": "https://hooks.example/"}], "rules": {"day": {"usd": 0.01}, "runaway": {"on": False}}})
+    Laptop(function.store, "mbp", "night", clock=function.relay.clock).pushes(a_session("s", use(now, output=100_000)))
+    assert [function.upkeep({"only": "alerts"}, None) for _ in range(2)] == ["1 new alerts", "0 new alerts"]
+    assert [one["data"]["rule"] for one in sent] == ["day"]
+
+
 def test_upkeep_that_could_not_finish_fails_loudly(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ledger.errors import Busy
 
