@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Pointer = int
 """A line's place << 2 | its kind."""
+LOADED_AT_ONCE = 200
+LINE_BYTES = WIDTH * 8
 
 
 class Book:
@@ -76,19 +78,28 @@ class Book:
         self.class_list = [(model, name, reported) for model, name, reported in sql.execute("SELECT model, price_class, reported FROM claude_classes ORDER BY id")]
         self.classes = {each: n for n, each in enumerate(self.class_list)}
         self.totals.synthetic = {n for n, each in enumerate(self.class_list) if each[0] == SYNTHETIC}
-        for id, blob in sql.execute("SELECT id, lines FROM claude_chunks"):
-            self._load_chunk(id, array("q", blob))
+        found = sql.execute("SELECT id, lines FROM claude_chunks")
+        while chunks := found.fetchmany(LOADED_AT_ONCE):
+            self._load_chunks(chunks)
 
-    def _load_chunk(self, id: int, words: array[int]) -> None:
-        index, first = self.index, place_of(id >> CHUNK_BITS, (id & (1 << CHUNK_BITS) - 1) * PER_CHUNK)
-        keys, pointers = words[KEY::WIDTH], _pointers(words, first)
-        if index.keys().isdisjoint(keys) and len(set(keys)) == len(keys) and 0 not in keys:
+    def _load_chunks(self, chunks: list[tuple[int, bytes]]) -> None:
+        words = array("q", b"".join([blob for _, blob in chunks]))
+        places: list[int] = []
+        for id, blob in chunks:
+            first = place_of(id >> CHUNK_BITS, (id & (1 << CHUNK_BITS) - 1) * PER_CHUNK)
+            places += range(first << 2, first + len(blob) // LINE_BYTES << 2, 4)
+        index, keys, pointers = self.index, words[KEY::WIDTH], [place | marks & KIND_MASK for place, marks in zip(places, words[MARKS::WIDTH], strict=True)]
+        distinct = set(keys)
+        if len(distinct) == len(keys) and 0 not in distinct and index.keys().isdisjoint(distinct):
             index.update(zip(keys, pointers, strict=True))
             return
         for key, pointer in zip(keys, pointers, strict=True):
-            if pointer & KIND_MASK != DEAD:
-                known = index.get(key)
-                index[key] = pointer if known is None else (*known, pointer) if isinstance(known, tuple) else (known, pointer)
+            if key not in index:
+                index[key] = pointer
+            elif pointer & KIND_MASK != DEAD:
+                known = index[key]
+                index[key] = (*known, pointer) if isinstance(known, tuple) else (known, pointer)
+        index.pop(0, None)  # where nothing stands any more
 
     # -- a step
 
