@@ -7,7 +7,7 @@ PY      := $(VENV)/bin/python
 # http-ece alone has no wheel; it is plain Python.
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: --no-binary http-ece
 
-.PHONY: help run demo test test-long lint bench package deploy-local pictures lock clean
+.PHONY: help run demo test test-long lint bench package deploy-local pictures lock sbom audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -45,6 +45,12 @@ pictures: $(VENV)/.test  ## the pictures of the page in docs/pictures, anew
 lock: $(VENV)/.test  ## pin requirements.in and requirements-dev.in with hashes
 	@for name in requirements requirements-dev; do \
 	  $(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header $$name.in -o $$name.txt; done
+
+sbom: $(VENV)/.test  ## the list of parts (CycloneDX JSON), from the lock files
+	@$(PY) -m tools.sbom
+
+audit: $(VENV)/.test  ## ask whether any pinned part is known to be vulnerable; says so where nobody can be asked
+	@$(PY) -m tools.audit
 
 clean:  ## forget everything that was made
 	rm -rf $(VENV) build var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,53 @@
+"""What is pinned, as the lock files say: for the list of parts and for the audit."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = {"requirements.txt": "runs", "requirements-dev.txt": "tests"}
+NPM = "tests/js/package-lock.json"
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One part: *ecosystem* is PyPI or npm, *hashes* are "sha256:…" or "sha512-…" as the lock file has them, *use* is runs or tests."""
+
+    ecosystem: str
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    use: str
+
+    @property
+    def purl(self) -> str:
+        kind, name = ("pypi", self.name.lower().replace("_", "-")) if self.ecosystem == "PyPI" else ("npm", self.name.replace("@", "%40", 1))
+        return f"pkg:{kind}/{name}@{self.version}"
+
+
+def pins(root: Path = ROOT) -> list[Pin]:
+    """Every part once, those that run first. Raises ValueError for one without a hash."""
+    found: dict[str, Pin] = {}
+    for file, use in PYTHON.items():
+        for pin in in_requirements((root / file).read_text("utf-8"), use):
+            found.setdefault(pin.purl, pin)
+    for pin in in_npm((root / NPM).read_text("utf-8")):
+        found.setdefault(pin.purl, pin)
+    if loose := [pin.purl for pin in found.values() if not pin.hashes]:
+        raise ValueError(f"{loose[0]} is pinned without a hash: make lock")
+    return list(found.values())
+
+
+def in_requirements(text: str, use: str) -> Iterator[Pin]:
+    for name, version, rest in _PIN.findall(text):
+        yield Pin("PyPI", name, version, tuple(re.findall(r"--hash=(sha256:[0-9a-f]{64})", rest)), use)
+
+
+def in_npm(text: str) -> Iterator[Pin]:
+    for path, package in json.loads(text)["packages"].items():
+        if path and not package.get("link"):
+            yield Pin("npm", path.rpartition("node_modules/")[2], package["version"], tuple(package.get("integrity", "").split()), "tests")
