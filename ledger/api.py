@@ -35,7 +35,7 @@ def read_api(reads: Reads, caller: Callable[[], Access], *, name: str, prefix: s
 
 PATHS = (
     "/status", "/sessions/active", "/sessions/recent", "/sessions", "/sessions/<path:id>", "/analytics/current", "/five-hour-blocks", "/limits",
-    "/machines", "/dashboard-config", "/export", "/v1/feed", "/v1/ping", "/openapi.json", "/docs",
+    "/machines", "/team", "/dashboard-config", "/export", "/v1/feed", "/v1/ping", "/openapi.json", "/docs",
 )  # fmt: skip
 
 

@@ -15,9 +15,10 @@ from marshmallow import Schema
 from ledger import answers, schemas
 from ledger.docs import page as docs_page
 from ledger.errors import Problem
-from ledger.export import export
+from ledger.export import checksum, export
 from ledger.openapi import Route, document
 from ledger.share import owner_of
+from ledger.team import team
 from ledger.times import iso, iso_or_none
 from ledger.view import View, Views
 
@@ -55,6 +56,8 @@ class Home:
     sample: bool = False
     status: Callable[[str], Mapping[str, Any]] | None = None
     config: Callable[[], Mapping[str, Any]] | None = None
+    owners: Callable[[str], Mapping[str, str]] | None = None
+    """Of a tenant, whose each machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ ROUTES: dict[str, tuple[Route, Handler]] = {
         (Route("/five-hour-blocks", "Five-hour blocks, the newest first", schemas.AskedBlocks, schemas.BlockAnswer, many=True), answers.blocks),
         (Route("/limits", "Official limits that hold now", schemas.Asked, schemas.LimitAnswer, many=True), answers.limits),
         (Route("/machines", "Machines, and whether they are heard", schemas.Asked, schemas.MachineAnswer, many=True), answers.machines),
+        (Route("/team", "Who used how much this week, without titles", schemas.Asked, schemas.TeamAnswer), team),
         (Route("/dashboard-config", "Settings for a page", schemas.Asked, schemas.ConfigAnswer), answers.config),
         (Route("/v1/feed", "What changed after a cursor", schemas.AskedFeed, schemas.FeedAnswer), answers.feed),
         (Route("/v1/ping", "Which home this is; needs no key", schemas.Asked, schemas.PingAnswer, is_open=True), answers.ping),
@@ -180,7 +184,9 @@ class Reads:
     def _export(self, access: Access, args: Mapping[str, Any]) -> Answer:
         view = self._views.view(access.tenant)
         view.must_show(f"/export/{args['kind']}")
-        made = export(view, args["kind"], args["format"], args.get("since"), args.get("until"))
+        made = export(view, args["kind"], args["format"], args.get("since"), args.get("until"), args)
+        if args["checksum"]:
+            return Answer(200, {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}, checksum(made).encode())
         headers = {"content-type": made.content_type, "content-disposition": f'attachment; filename="{made.name}"', "cache-control": "private, no-cache"}
         return Answer(200, headers, stream=made.chunks)
 

@@ -1,4 +1,4 @@
-"""`python -m relay`: serve, make and revoke keys, one round of upkeep.
+"""`python -m relay`: serve, make and revoke keys, one round of upkeep, and what an administrator does.
 
 Exit codes: 0 done, 1 it did not work (one line on stderr says why and what to do), 2 wrong use, 78 a configuration that must not start.
 """
@@ -21,6 +21,7 @@ from ledger.errors import LedgerError, Misconfigured, Misuse
 from relay import settings as settings_of
 from relay import vault
 from relay.alerts.cli import add_alerts
+from relay.people.cli import add_people
 from relay.settings import TENANT, Settings
 
 DONE, FAILED, WRONG_USE, MUST_NOT_START = 0, 1, 2, 78
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     upkeep.set_defaults(run=_upkeep)
 
     add_alerts(commands, common, _looking)
+
+    add_people(commands, common, _Keys, _now, tenant=TENANT, seconds=_seconds)
 
     backup = commands.add_parser("backup", parents=[common], help="write everything that the store holds into a file")
     backup.add_argument("file", metavar="FILE", help="where to, or - for standard output")
@@ -179,7 +182,8 @@ def _list(options: argparse.Namespace) -> int:
         print("no keys yet: python -m relay keys create --scope push --source NAME", file=sys.stderr)
     for one in found:
         used = time.strftime("%Y-%m-%d %H:%M", time.gmtime(one.last_use / 1000)) if one.last_use else "never used"
-        print(f"{one.state:9} {one.scope:6} {one.tenant}{f'/{one.source}' if one.source else ''}  {one.name}  {used}  {one.id}")
+        role = one.role if one.role in ("viewer", "share") else one.scope
+        print(f"{one.state:9} {role:6} {one.tenant}{f'/{one.source}' if one.source else ''}  {one.name}  {used}  {one.id}")
     return DONE
 
 
@@ -207,7 +211,7 @@ def _upkeep(options: argparse.Namespace) -> int:
     given = _settings(options)
     store = open_store(given.store)
     try:
-        done = Upkeep(store, keep_days=given.retention_days, clock=_now).round()
+        done = Upkeep(store, keep_days=given.retention_days, totals_days=given.totals_days, clock=_now).round()
     finally:
         store.close()
     if done.trouble:

@@ -49,18 +49,19 @@ class Keys(Protocol):
 
 class Push:
     """The endpoint without a web server: *aud* is this relay's public address, *on_change* hears which tenant has news.
-    *apart* says how many seconds a tenant's agents should leave between two pushes; None: as they please. *terms_of* gives a tenant's own terms."""
+    *apart* says how many seconds a tenant's agents should leave between two pushes; None: as they please. *terms_of* gives a tenant's own terms, as they are
+    this moment for a copy that begins."""
 
     def __init__(
         self, store: Store, keys: Keys, *, aud: str, limits: Limits | None = None, clock: Callable[[], int],
         on_change: Callable[[str], object] = lambda tenant: None, terms: Terms | None = None, mint: Callable[[], str] = mint_lease,
-        apart: Callable[[str], int] | None = None, terms_of: Callable[[str], Terms] | None = None,
+        apart: Callable[[str], int] | None = None, terms_of: Callable[[str, bool], Terms] | None = None,
     ) -> None:  # fmt: skip
         self.apart = apart
         self._store, self._keys, self._aud, self._clock = store, keys, aud.rstrip("/"), clock
         self._limits = limits or Limits.usual()
         usual = terms or Terms()
-        self._on_change, self._terms_of, self._mint = on_change, terms_of or (lambda tenant: usual), mint
+        self._on_change, self._terms_of, self._mint = on_change, terms_of or (lambda tenant, is_new: usual), mint
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: Body, *, address: str = "") -> Reply:
         """Status, headers and body of the answer; raises nothing that a request can cause."""
@@ -124,7 +125,7 @@ class Push:
         self._addressed(found, message)
         try:
             answer = receive(
-                self._store, tenant=found.tenant, source=found.source, message=message, at=at, now_ms=now, terms=self._terms_of(found.tenant),
+                self._store, tenant=found.tenant, source=found.source, message=message, at=at, now_ms=now, terms=self._terms_of(found.tenant, message.seq == 1),
                 mint=self._mint,
             )
         except Problem:

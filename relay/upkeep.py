@@ -1,6 +1,7 @@
 """What a relay does without being asked: one step each, run by a thread, a schedule or `python -m relay upkeep`.
 
 - *sweep*: rows that a newer copy superseded, and deletions older than a day, leave the store;
+- *forget again*: what came of a project within the minute in which it was forgotten;
 - *retire*: what old clients posted, and sessions of sources that never came again, end at the horizon of their tenant; of the
   latter the totals of their days stay, as long as those are kept. Rows of living agents are never dropped here: the horizon is told
   to them, and they delete;
@@ -21,7 +22,9 @@ from ledger import record
 from ledger.errors import Conflict, LedgerError
 from ledger.store import Head, Tombstone
 from ledger.stores import Ledger
+from relay.keys import KeyRing
 from relay.people.aging import drop_days, fold_away
+from relay.people.forget import Forgetting
 from relay.people.tenants import Tenants
 from relay.people.terms import days
 from relay.scrub import scrub
@@ -30,6 +33,8 @@ DAY_MS = 24 * 3600_000
 WELL_BEHIND_DAYS = 30
 """So long after the horizon a source that never came again is forgotten."""
 SILENT_BEATS = 2.5
+AGAIN_MS = 3600_000
+"""How long after a project was forgotten what came of it meanwhile is looked for."""
 _ROUNDS = 50
 _AT_ONCE = 90
 _DRAWER, _PLACE = "upkeep", "scrubbed"
@@ -65,7 +70,7 @@ class Upkeep:
     def round(self) -> Done:
         """Everything once. A step that fails is told, and does not stop the others."""
         done, trouble = Done(), []
-        for step in (self._sweep_all, self._retire_all, self._scrub_next, self._count_silent):
+        for step in (self._sweep_all, self._forget_again, self._retire_all, self._scrub_next, self._count_silent):
             try:
                 done = step(done)
             except LedgerError as error:
@@ -97,6 +102,15 @@ class Upkeep:
             if not removed:
                 break
         return total
+
+    def _forget_again(self, done: Done) -> Done:
+        """A process that had not yet heard that a project was forgotten may have taken some of it in."""
+        forgetting = Forgetting(self._store, KeyRing((), self._store, (), self._clock), self._tenants, self._clock)
+        for tenant in self._tenants.all():
+            if tenant.forgotten and 0 <= self._clock() - tenant.forgotten_at < AGAIN_MS and (count := forgetting.again(tenant.name)):
+                self._on_change(tenant.name)
+                done = replace(done, retired=done.retired + count)
+        return done
 
     def _retire_all(self, done: Done) -> Done:
         now = self._clock()

@@ -13,7 +13,7 @@ from typing import Any
 from ledger.errors import Conflict, Full
 from ledger.record import Ref, to_hex
 from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone
-from ledger.stores.postgres_pool import Connection, Pool
+from ledger.stores.postgres_pool import Connection, Pool, plain_errors
 from ledger.stores.postgres_schema import prepare
 
 SWEPT_AT_ONCE = 500
@@ -139,6 +139,21 @@ class PostgresStore:
             for table in ("heads", "tombstones"):
                 sql.execute(f"DELETE FROM session_relay.{table} WHERE tenant = %s AND source = %s".encode(), (tenant, source))
             return _count(sql, "DELETE FROM session_relay.rows WHERE tenant = %s AND source = %s", tenant, source)
+
+    def scour(self) -> bool:
+        """Leave nothing of what was removed in the tables. Their log and their backups are the database's own. False: this user may not."""
+        with plain_errors(self._pool.place), self._pool.connection() as sql:
+            sql.autocommit = True
+            try:
+                owns = sql.execute("SELECT bool_and(pg_get_userbyid(relowner) = current_user OR pg_has_role(relowner, 'MEMBER')) FROM pg_class"
+                                   " WHERE relnamespace = 'session_relay'::regnamespace AND relkind = 'r'").fetchone()  # fmt: skip
+                if not owns or not owns[0]:
+                    return False
+                for table in ("rows", "tombstones", "heads", "shelf"):
+                    sql.execute(f"VACUUM (FULL) session_relay.{table}")
+            finally:
+                sql.autocommit = False
+        return True
 
     # -- the shelf
 

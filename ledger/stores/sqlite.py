@@ -195,6 +195,15 @@ class SqliteStore:
                 sql.execute(f"DELETE FROM {table} WHERE tenant = ? AND source = ?", (tenant, source))
             return sql.execute("DELETE FROM ledger_rows WHERE tenant = ? AND source = ?", (tenant, source)).rowcount
 
+    def scour(self) -> bool:
+        """Leave no trace of what was removed: in the file, in its free pages, in its log. False: somebody is reading, so the log
+        is emptied a little later."""
+        with self._pen, plain_errors(self._file):
+            sql = self._file.connection()
+            sql.execute("PRAGMA secure_delete = ON")
+            sql.execute("VACUUM")
+            return bool(sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
     # -- the shelf
 
     def take(self, drawer: str, name: str, *, now: int) -> Document | None:

@@ -37,6 +37,7 @@ class Tenant:
     created: int = 0
     salt: str = ""
     forgotten: frozenset[str] = frozenset()
+    forgotten_at: int = 0
 
     def forgets(self, project: str) -> bool:
         """Whether a project of that name was forgotten."""
@@ -103,10 +104,10 @@ class Tenants:
 
     # -- settings
 
-    def get(self, name: str) -> Tenant:
-        """The tenant as it was known within the last 45 s."""
+    def get(self, name: str, *, anew: bool = False) -> Tenant:
+        """The tenant as it was known within the last 45 s, or with *anew* as it is now."""
         now, known = self._clock(), self._known.get(name)
-        if known is not None and 0 <= now - known.at < BELIEVED_MS:
+        if not anew and known is not None and 0 <= now - known.at < BELIEVED_MS:
             return known.tenant
         document = self._shelf.take(TENANTS, name, now=now)
         found = _tenant(name, document.value) if document else Tenant(name)
@@ -143,7 +144,7 @@ class Tenants:
         """From now on nothing of that project is taken in; *again* takes it in again."""
         def change(tenant: Tenant) -> Tenant:
             mark = {tenant.mark(project)}
-            return replace(tenant, forgotten=tenant.forgotten - mark if again else tenant.forgotten | mark)
+            return replace(tenant, forgotten=tenant.forgotten - mark if again else tenant.forgotten | mark, forgotten_at=self._clock())
 
         return self._change(name, change)
 
@@ -166,7 +167,7 @@ class Tenants:
         raise AssertionError("unreachable")
 
     def _write(self, tenant: Tenant, *, expect: int) -> None:
-        value = tenant.public() | {"salt": tenant.salt, "forgotten": sorted(tenant.forgotten)}
+        value = tenant.public() | {"salt": tenant.salt, "forgotten": sorted(tenant.forgotten), "forgotten_at": tenant.forgotten_at}
         for name in ("tenant", "forgotten_projects"):
             del value[name]
         self._shelf.put(TENANTS, tenant.name, value, now=self._clock(), expect=expect)
@@ -210,11 +211,11 @@ def _tenant(name: str, value: Mapping[str, object]) -> Tenant:
         given = value.get(setting)
         if isinstance(given, str):
             found[setting] = given
-    shows, forgotten, created = value.get("badge_shows"), value.get("forgotten"), value.get("created")
+    shows, forgotten, created, at = (value.get(part) for part in ("badge_shows", "forgotten", "created", "forgotten_at"))
     return Tenant(
         name, badge_shows=tuple(map(str, shows)) if isinstance(shows, list) else (), salt=str(value.get("salt") or ""),
         forgotten=frozenset(map(str, forgotten)) if isinstance(forgotten, list) else frozenset(), created=created if isinstance(created, int) else 0,
-        **found,  # type: ignore[arg-type]
+        forgotten_at=at if isinstance(at, int) else 0, **found,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from relay.people.tenants import Tenant, Tenants
 from relay.protocol import Terms
 
 
-def terms_of(tenants: Tenants, usual: Terms) -> Callable[[str], Terms]:
-    """The terms of a tenant by its name; the very same object for whoever chose nothing."""
+def terms_of(tenants: Tenants, usual: Terms) -> Callable[[str, bool], Terms]:
+    """The terms of a tenant by its name; the very same object for whoever chose nothing. A copy that begins is told what holds now:
+    it may begin because something was forgotten."""
 
-    def found(name: str) -> Terms:
-        tenant = tenants.get(name)
+    def found(name: str, is_new: bool) -> Terms:
+        tenant = tenants.get(name, anew=is_new)
         return usual if not tenant.created else laid_over(usual, tenant)
 
     return found
