@@ -25,7 +25,7 @@ export function connect(o) {
   let agent = /** @type {Home|null} */ (null), relay = /** @type {Home|null} */ (null);
   const began = clock();
   let lost = began, asking = false, looking = true;
-  const timer = /** @type {Record<string, any>} */ ({});
+  const timer = {};
   const set = (name, fn, wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
   /** One live channel: to the agent, or to the relay. @param {Role} to */
   const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false, failed: -Infinity });

@@ -4,11 +4,11 @@ import * as S from "./store.js";
 import { clock, count, dateOf, DAY, dayShort, HOUR, MINUTE, modelName, money, ms, plural, tokens, toolName, when } from "./format.js";
 import { useWidth } from "./charts.js";
 
-const PROVENANCE = /** @type {Record<string, string>} */ ({
+const PROVENANCE = {
   observed: "Read from the tool's own log, request by request.",
   declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
   estimated: "An estimate. No log with real counts was found.",
-});
+};
 const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);
 const kindsOf = (t) => ({ input: t.input ?? 0, output: t.output ?? 0, cache_write: (t.cache_write_5m ?? 0) + (t.cache_write_1h ?? 0), cache_read: t.cache_read ?? 0 });
@@ -46,7 +46,7 @@ function Buckets({ usage }) {
     <line class="base" x1="0" x2=${w} y1=${h} y2=${h} />
     ${ticks(from, to, each, w).map(({ x, text }) => html`<line class="base" x1=${x.toFixed(1)} x2=${x.toFixed(1)} y1=${h} y2=${h + 4} /><text class="tick" x=${x.toFixed(1)} y=${h + 16} text-anchor=${x < 20 ? "start" : x > w - 20 ? "end" : "middle"}>${text}</text>`)}</svg></div>`;
 }
-const KIND = /** @type {Record<string, string>} */ ({ cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" });
+const KIND = { cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" };
 /** A cost explained: lines of one price together, the dearest first. */
 export function explained(lines) {
   const sums = new Map();

@@ -96,7 +96,7 @@ export const label = (t) => (isSealed(t) ? "sealed " + t.slice(8, 12) : t);
 /** How long a session took, or has been going on. */
 export const lengthOf = (s, now) => (s.is_active && !s.end_time && s.start ? Math.max(0, now - s.start) : s.length);
 const FAMILY = /opus|sonnet|haiku/;
-const TOOLS = /** @type {Record<string, string>} */ ({ claude_code: "Claude Code", claude_desktop: "Claude Desktop", codex: "Codex", gemini: "Gemini", opencode: "OpenCode", unknown: "Unknown tool" });
+const TOOLS = { claude_code: "Claude Code", claude_desktop: "Claude Desktop", codex: "Codex", gemini: "Gemini", opencode: "OpenCode", unknown: "Unknown tool" };
 
 /** "claude-opus-4-1-20250805" -> "Opus 4.1"; a name we cannot read stays as it is. */
 export function modelName(id) {

@@ -25,7 +25,7 @@ export function Badge(p) {
   const c = S.conn.value;
   return html`<button class="badge" data-state=${c.state} popovertarget="source"><i class="glyph" aria-hidden="true"></i><span class="sr">Data source: </span><span>${said(c)}</span><${Age} /></button><${Pop} id="source" name="Source" p=${p} />`;
 }
-const NEXT = /** @type {Record<string, string>} */ ({ auto: "light", light: "dark", dark: "auto" });
+const NEXT = { auto: "light", light: "dark", dark: "auto" };
 export function Theme() {
   const [t, set] = useState(prefs.get("theme", "auto"));
   useEffect(() => { document.documentElement.dataset.theme = t; prefs.set("theme", t); }, [t]);

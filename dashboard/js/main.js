@@ -132,7 +132,7 @@ effect(() => {
 });
 addEventListener("keydown", (e) => {
   if (/INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tagName ?? "") || e.metaKey || e.ctrlKey || e.altKey) return;
-  const id = /** @type {Record<string, string>} */ ({ 1: "now", 2: "usage", 3: "sessions" })[e.key];
+  const id = ({ 1: "now", 2: "usage", 3: "sessions" })[e.key];
   if (id) document.getElementById(id)?.scrollIntoView();
 });
 if ("serviceWorker" in navigator && isSecureContext) {

@@ -5,10 +5,10 @@ import { ago, clock, dateOf, dayShort, HOUR, lengthOf, modelName, money, ms, pct
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
 import { share, verdict } from "./scale.js";
 
-const BASIS = /** @type {Record<string, [string, string]>} */ ({
+const BASIS = {
   derived: ["worked out", "The tool did not say when this block began: it was worked out from the times of your requests."],
   declared: ["as declared", "Begin and end are what a tracker database says."],
-});
+};
 
 function Figures({ b, s }) {
   const used = s.kind === "official"

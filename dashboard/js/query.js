@@ -14,7 +14,7 @@ function text(s) {
   if (t === undefined) known.set(s, (t = `${s.title ?? ""}\n${s.project ?? ""}\n${s.git_branch ?? ""}\n${s.machine ?? ""}\n${(s.models_used ?? []).join(" ")}\n${s.id}`.replace(/sealed1\.\S+/g, "sealed").toLowerCase()));
   return t;
 }
-const VALUE = /** @type {Record<string, (s: any) => any>} */ ({ last: (s) => s.last ?? 0, project: (s) => (s.project ?? "").toLowerCase(), machine: (s) => (s.machine ?? "").toLowerCase(), length: (s) => s.length, tokens: (s) => s.all, cost: (s) => s.cost ?? -1 });
+const VALUE = { last: (s) => s.last ?? 0, project: (s) => (s.project ?? "").toLowerCase(), machine: (s) => (s.machine ?? "").toLowerCase(), length: (s) => s.length, tokens: (s) => s.all, cost: (s) => s.cost ?? -1 };
 
 /** The sessions of a list that answer a query, in its order. @param {any[]} list newest first */
 export function search(list, q) {
@@ -32,7 +32,7 @@ export function union(here, pages, q) {
   return q.by === "last" && !q.up ? all.sort(newest) : search(all, { ...ALL, by: q.by, up: q.up });
 }
 /** What a server can sort by; by names only what is all here can be sorted. */
-export const SORT = /** @type {Record<string, string>} */ ({ last: "last_activity", length: "duration", tokens: "tokens", cost: "cost" });
+export const SORT = { last: "last_activity", length: "duration", tokens: "tokens", cost: "cost" };
 /** The same query for the server. */
 export function asked(q, cursor, limit) {
   const p = new URLSearchParams({ limit: String(limit), sort: (q.up ? "" : "-") + (SORT[q.by] ?? SORT.last) });

@@ -8,7 +8,7 @@ import { Hours, useWidth } from "./charts.js";
 import { step as stepOf } from "./scale.js";
 import { prefs } from "./kept.js";
 
-const SPLITS = /** @type {Record<string, [string, (id: string) => string]>} */ ({ models: ["Model", modelName], projects: ["Project", (p) => p || "No project"], machines: ["Machine", (m) => m || "Unknown"], tools: ["Tool", toolName] });
+const SPLITS = { models: ["Model", modelName], projects: ["Project", (p) => p || "No project"], machines: ["Machine", (m) => m || "Unknown"], tools: ["Tool", toolName] };
 const HUES = ["p1", "p2", "p3", "p4", "p5"];
 
 const f = (n) => n.toFixed(1);

@@ -110,6 +110,17 @@ def test_axe_finds_nothing_wrong_in_any_view(server, visit, agent, dark):
     look("not paired", visit(relay.url, dark=dark, wait=".empty", bypass_csp=True))
     guess = visit(server("--odd", "--sample").url, dark=dark, wait=".calendar", bypass_csp=True)
     look("odd", guess)
+    admin = KEY.replace("read", "admin")
+    page = visit(server("--home", "relay", "--key", admin, "--scope", "admin", "--seal", "A" * 43).url + f"#key={admin}", dark=dark, wait=".list .proj .sealed", bypass_csp=True)
+    page.click(".active .line >> nth=0")
+    page.wait_for_selector(".active .cost-lines")
+    look("sealed, opened", page)
+    page.click(".bell")
+    page.wait_for_selector(".past")
+    page.check("[aria-label='Quiet hours']")
+    page.wait_for_selector("[aria-label='Tell what is urgent all the same']")
+    look("alerts", page)
+    look("shared", visit(server("--home", "relay", "--key", KEY, "--shows", "totals,sessions").url + f"#key={KEY}", dark=dark, wait="text=Shared view", bypass_csp=True))
     assert not wrong, wrong
 
 
