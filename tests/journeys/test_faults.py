@@ -5,6 +5,7 @@ import itertools
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from relay.keys import KeyRing
 from relay.limits import Buckets, Limits, Rate
 from relay.push import Push
 from tests.journeys.fault_proxy import FAULTS, FaultProxy
+from tests.long import counted, shares
 
 NOW = 1_790_000_000_000
 AUD = "https://relay.example"
@@ -146,11 +148,21 @@ def test_a_fault_amid_changes_and_deletions_loses_nothing_and_revives_nothing(fa
         assert world.shown() == world.truth(), (fault, version)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_any_sequence_of_faults_and_crashes_ends_in_agreement(seed: int, url: str, worlds: list[World], tmp_path: Path) -> None:
+@pytest.mark.parametrize("seeds", shares("catalogue"), ids=str)
+def test_any_sequence_of_faults_and_crashes_ends_in_agreement(seeds: range, url: str, tmp_path: Path) -> None:
+    with counted("catalogue", len(seeds)):
+        for seed in seeds:
+            (tmp_path / str(seed)).mkdir()
+            a_life_on_the_wire(seed, url.replace("relay.db", f"relay{seed}.db"), tmp_path / str(seed))
+
+
+def a_life_on_the_wire(seed: int, url: str, folder: Path) -> None:
     chance = random.Random(seed)
-    world = World(tmp_path, url, chance.choices(list(FAULTS), k=8))
-    worlds.append(world)
+    with closing(World(folder, url, chance.choices(list(FAULTS), k=8))) as world:
+        live(world, chance)
+
+
+def live(world: World, chance: random.Random) -> None:
     for turn in range(8):
         world.write(bodies(chance.randrange(1, 120), turn))
         if chance.random() < 0.4:
