@@ -71,7 +71,7 @@ def _taken(settings: Settings, name: str, origin: str, read: Callable[[sqlite3.C
         if not count:
             raise Misuse(f"there is nothing to take over in {name}" + (f" ({_listed(left_out)})" if left_out else ""))
         kept.keep_file(sql, file, name, origin, now_ms())
-    with _opened(settings) as (sql, source):
+        kept.decide(sql, source)
         said = next(each for each in kept.files(sql) if each["id"] == file)
     return {**said, "items": count, "new": news, "unreadable": dict(left_out)}
 

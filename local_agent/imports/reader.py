@@ -22,7 +22,7 @@ class ImportReader:
     def poll(self, archive: Archive, now_ms: int) -> Report:
         sql = archive.store.connection()
         if not kept.has_any(sql):
-            return Report(state=ABSENT)
+            return Report(state=ABSENT, detail="nothing was imported")
         # The first look tells everything anew: what names may be told could have changed since.
         changed = kept.reconcile(archive, whole=not self._began)
         self._began = True
