@@ -167,6 +167,9 @@ def _csv_rows(rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
+_BLANKS, _SIGNS = frozenset("\t\r\n"), frozenset("=+-@＝＋－＠")
+
+
 def _cell(value: object) -> str:
     """One cell: nothing for null, plain numbers, text that no spreadsheet takes for a formula."""
     if value is None:
@@ -176,4 +179,5 @@ def _cell(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
+    # Some programs look behind spaces first, and take the wide forms of the signs for the signs.
+    return "'" + text if text[:1] in _BLANKS or text.lstrip()[:1] in _SIGNS else text

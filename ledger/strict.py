@@ -71,7 +71,10 @@ def _is_shallow(data: bytes) -> bool:
     for _ in range(DEEPEST):
         if not shape:
             return True
-        shape = shape.replace(b"[]", b"").replace(b"{}", b"")
+        inner = shape.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(shape):
+            return False  # nothing closes: it will never be empty
+        shape = inner
     return not shape
 
 

@@ -163,6 +163,7 @@ def read_push(data: bytes) -> Push:
     if not isinstance(found, dict):
         raise Problem(400, "malformed", "the body is not a JSON object")
     _speakable(found)
+    _countable(found)
     message = judged(found)
     _consistent(message)
     return message
@@ -235,10 +236,20 @@ def _speakable(found: dict[str, Any]) -> None:
         raise Problem(426, "upgrade-required", f"this relay speaks versions {SPOKEN[0]} and {SPOKEN[1]}: {which}", spoken=list(SPOKEN))
 
 
+def _countable(found: dict[str, Any]) -> None:
+    """Far too many changes are refused unread: to find words for each would take the slow way minutes."""
+    if any(isinstance(found.get(name), list) and len(found[name]) > MAX_CHANGES for name in ("put", "del")):
+        raise _too_many()
+
+
+def _too_many() -> Problem:
+    return Problem(413, "too-large", f"at most {MAX_CHANGES} changes at once: send fewer", max_changes=MAX_CHANGES)
+
+
 def _consistent(message: Push) -> None:
     """What no single member can say."""
     if message.changes > MAX_CHANGES:
-        raise Problem(413, "too-large", f"at most {MAX_CHANGES} changes at once: send fewer", max_changes=MAX_CHANGES)
+        raise _too_many()
     if message.type != "push" and (message.changes or message.commit):
         raise Problem(400, "malformed", f"a {message.type} carries no changes")
     keys = {(ref.k, ref.id) for ref in (*message.put, *message.gone)}

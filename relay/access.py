@@ -53,6 +53,7 @@ class Door:
         self._ring, self._limits, self._tenant, self._shared, self._clock = ring, limits, tenant, shared, clock
         self._believed: dict[bytes, Entered] = {}
         self._touched: dict[str, int] = {}
+        self._used_from: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
     def enter(self, headers: Mapping[str, str], address: str, *, scopes: Sequence[str] = FULL) -> Entered:
@@ -168,16 +169,22 @@ class Door:
         self._note(key_id, address, self._clock())
 
     def _note(self, id: str, address: str, now: int) -> None:
-        """One line in the audit log, and last use on the shelf, per key and quarter of an hour."""
-        if now - self._touched.get(id, -TOUCH_MS) < TOUCH_MS:
+        """One line in the audit log per key, address and quarter of an hour, and last use on the shelf."""
+        if now - self._used_from.get((id, address), -TOUCH_MS) < TOUCH_MS:
             return
         with self._lock:
-            if len(self._touched) >= _REMEMBERED:
+            if len(self._used_from) >= _REMEMBERED:
+                self._used_from.clear()
                 self._touched.clear()
-            self._touched[id] = now
+            last, is_new = self._touched.get(id), (id, address) not in self._used_from
+            self._used_from[id, address] = now
+            if last is None or now - last >= TOUCH_MS:
+                self._touched[id] = now
         claims = claims_of(id)
-        audit.info("key used", extra={"key": id[-12:], "scope": claims.scope, "tenant": claims.tenant, "address": address})
-        self._ring.touch(id, now)
+        said = "key used from a new address" if is_new and last is not None else "key used"
+        audit.info(said, extra={"key": id[-12:], "scope": claims.scope, "tenant": claims.tenant, "address": address})
+        if self._touched.get(id) == now:
+            self._ring.touch(id, now)
 
 
 def _token(headers: Mapping[str, str]) -> str:

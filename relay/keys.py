@@ -7,6 +7,7 @@ sign nor read. The shelf keeps only names, last use and revocations.
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ TOUCH_MS = 15 * 60_000
 """Last use is a little inexact, so that a busy key costs no write per request."""
 _REMEMBERED = 4096
 _SALT = b"session-relay key 1"
+audit = logging.getLogger("audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class KeyRing:
         except BadKey as reason:
             raise Misuse(str(reason)) from None
         self._shelf.put(DRAWER, id, {"name": name or claims.holder or scope, "last_use": 0, "revoked": 0}, now=now)
+        audit.info("key issued", extra={"key": id[-12:], "scope": scope, "tenant": tenant})
         return KeyText(scope, id, self._secret(self._masters[0], id)).text()
 
     def find(self, key_id: str, now: int) -> Found:
@@ -112,6 +115,7 @@ class KeyRing:
         self._shelf.put(DRAWER, id, value | {"revoked": now}, now=now)
         with self._lock:
             self._believed[id] = (now, True)
+        audit.info("key revoked", extra={"key": id[-12:], "scope": claims.scope, "tenant": claims.tenant})
 
     def list(self) -> Sequence[Listed]:
         """The keys this store knows of, oldest first."""

@@ -70,7 +70,8 @@ class Limits:
     address: Buckets
     key: Buckets
     refused: Buckets
-    tenant: Buckets = field(default_factory=lambda: Buckets(Rate(600, 200)))
+    tenant: Buckets = field(default_factory=lambda: Buckets(Rate(1e9, 1e9)))
+    """Reads and pushes of one tenant, each for themselves."""
 
     @classmethod
     def usual(cls, per_second: float = 200) -> Limits:

@@ -5,6 +5,7 @@ signed, the refusals too. No answer repeats anything of the body.
 """
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from relay.protocol import Terms
 from relay.receive import Answer, mint_lease, receive, unavailable
 
 PATH = "/v1/push"
+audit = logging.getLogger("audit")
 _LENGTH = re.compile(r"[0-9]{1,12}")
 _JSON = re.compile(r"application/(vnd\.session-relay\+)?json\s*(;.*)?", re.IGNORECASE)
 # The name of its own is for gateways that take every body called application/json for text, and break a compressed one.
@@ -75,6 +77,7 @@ class Push:
             wire_bytes = _read(body, length)
             found = self._key(lower, wire_bytes, now, address)
         except Problem as problem:
+            _note(problem, lower, address)
             return _refusal(problem)
         except LedgerError:  # where the keys are noted
             return _refusal(unavailable(2))
@@ -82,6 +85,7 @@ class Push:
         try:
             answer = self._verified(found, lower, wire_bytes, now)
         except Problem as problem:
+            _note(problem, lower, address)
             return signer.signed(_refusal(problem))
         if answer.seen:
             self._on_change(found.tenant)
@@ -120,6 +124,8 @@ class Push:
     def _verified(self, found: Any, headers: Mapping[str, str], body: bytes, now: int) -> Answer:
         at = int(headers[signing.TIMESTAMP])
         signing.near(at, now // 1000)
+        # Beside the reads of the tenant, not among them: busy agents must not lock a page out, nor the other way round.
+        self._limits.tenant.take(f"{found.tenant} pushes", now)
         quota = self._limits.key.take(headers["relay-key"], now)
         message = wire.read_push(wire.inflate(body) if _is_gzip(headers, body) else body)
         self._addressed(found, message)
@@ -155,6 +161,14 @@ class _Signer:
         status, headers, body = reply
         # The agent's key was made from one of our master secrets; which one it is cannot be seen from here.
         return status, {**headers, **signing.headers(body, self.secrets[: signing.MOST_SIGNATURES], self.id, self.at)}, body
+
+
+def _note(problem: Problem, headers: Mapping[str, str], address: str) -> None:
+    """A line in the audit log for whoever pushes what he may not."""
+    if problem.status in (401, 403) and problem.type != "clock-skew":
+        named = headers.get("relay-key", "")
+        key = {"key": named[-12:]} if KEY_ID.fullmatch(named) else {}
+        audit.info("refused: push, %s", problem.type, extra={"address": address, **key})
 
 
 def _refusal(problem: Problem) -> Reply:

@@ -42,7 +42,7 @@ def test_a_part_without_a_hash_is_no_part_of_a_list(tmp_path: Path, monkeypatch:
         (tmp_path / name).write_text("loose==1.0\n")
     (tmp_path / "tests/js").mkdir(parents=True)
     (tmp_path / "tests/js/package-lock.json").write_text('{"packages": {}}')
-    with pytest.raises(ValueError, match="loose@1.0 is pinned without a hash"):
+    with pytest.raises(ValueError, match=r"loose@1\.0 is pinned without a hash"):
         pins.pins(tmp_path)
 
 

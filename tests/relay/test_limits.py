@@ -4,7 +4,10 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import Problem
-from relay.limits import Buckets, Rate, address_of
+from relay.limits import Buckets, Limits, Rate, address_of
+from tests.compliance.client import Reply
+from tests.ledger.stores import STORES
+from tests.relay.pushing import Office
 
 
 def test_a_burst_is_allowed_then_the_steady_rate():
@@ -44,3 +47,33 @@ def test_a_flood_of_addresses_does_not_fill_the_memory():
 def test_a_household_with_ipv6_is_one_caller():
     assert address_of("2001:db8:1:2:3:4:5:6") == address_of("2001:db8:1:2::9") == "2001:db8:1:2"
     assert address_of("192.0.2.7") == "192.0.2.7" and address_of("") == address_of(None) == "unknown"
+
+
+def test_many_machines_do_not_give_a_tenant_more_than_its_share_of_pushes():
+    generous = Buckets(Rate(1e9, 1e9))
+    office = Office(limits=Limits(generous, generous, generous, Buckets(Rate(20, 10))))
+    alice = [office.begun(source=f"m{number}") for number in range(5)]
+    assert [sender.send(sender.message("beat")).status for sender in alice * 3].count(429) == 5, "each began with two messages of the twenty"
+    refused = alice[0].send(alice[0].message("beat"))
+    assert refused.status == 429 and refused.headers["Retry-After"] == "1" and "r=0" in refused.headers["RateLimit"]
+    assert alice[0].believes(Reply(429, {name.lower(): value for name, value in refused.headers.items()}, refused.body)), "the relay's own word"
+    assert office.sender("bob").start().kind == "409 lease"
+    office.now += 1
+    assert alice[0].send(alice[0].message("beat")).status == 200
+
+
+def test_an_answer_to_a_push_says_how_many_more_there_may_be():
+    office = Office(limits=Limits.usual(10))
+    sender = office.sender()
+    sender.start()
+    reply = sender.push(commit=True)
+    assert reply.status == 200 and reply.headers["RateLimit-Policy"] == '"default";q=12;w=6' and reply.headers["RateLimit"].startswith('"default";r=')
+
+
+@pytest.mark.parametrize("kind_of_store", STORES)
+def test_the_limits_hold_whatever_the_store(kind_of_store, tmp_path):
+    generous = Buckets(Rate(1e9, 1e9))
+    with STORES[kind_of_store](tmp_path) as store:
+        for limits, kind in ((Limits(Buckets(Rate(3, 1)), generous, generous), "address"), (Limits(generous, Buckets(Rate(3, 1)), generous), "key"), (Limits(generous, generous, generous, Buckets(Rate(3, 1))), "tenant")):
+            sender = Office(store, limits=limits).sender(source=kind)
+            assert [sender.send(sender.message()).status for _ in range(5)] == [409, 409, 409, 429, 429], kind

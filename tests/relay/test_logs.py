@@ -78,7 +78,38 @@ def test_pushes_are_audited_too(caplog):
         sender.start()
         for _ in range(3):
             assert sender.push(commit=True).status == 200
-    assert [(record.getMessage(), record.scope, record.key) for record in caplog.records if record.name == "audit"] == [("key used", "push", sender.key.id[-12:])]
+    told = [(record.getMessage(), record.scope, record.key) for record in caplog.records if record.name == "audit"]
+    assert told == [("key issued", "push", sender.key.id[-12:]), ("key used", "push", sender.key.id[-12:])]
+
+
+def test_a_key_that_comes_from_elsewhere_is_audited_and_so_is_its_end(caplog):
+    house = RelayHouse()
+    key = house.key("read")
+    ask = {"authorization": f"Bearer {key}"}
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "audit"):
+        for address in ("192.0.2.1", "192.0.2.1", "198.51.100.7", "192.0.2.1", "198.51.100.7"):
+            house.relay.door._believed.clear()
+            house.relay.door.enter(ask, address)
+        house.relay.ring.revoke(key.split("_")[2])
+    said = [(record.getMessage(), getattr(record, "address", "")) for record in caplog.records if record.name == "audit"]
+    assert said == [("key used", "192.0.2.1"), ("key used from a new address", "198.51.100.7"), ("key revoked", "")]
+
+
+def test_a_push_that_is_refused_is_audited_without_what_it_said(caplog):
+    house = RelayHouse()
+    sender = house.sender("alice", "laptop")
+    sender.start()
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "audit"):
+        sender.raw(b"{}", secret=b"\1" * 32)
+        sender.send(sender.message(source="studio"))
+        sender.raw(b"{}", relay_key="nobody" * 5)
+        house.relay.ring.revoke(sender.key.id)
+        sender.push()
+    said = [record.getMessage() for record in caplog.records if record.name == "audit"]
+    assert said == ["refused: push, bad-signature", "refused: push, source-mismatch", "refused: push, unknown-key", "key revoked", "refused: push, key-revoked"]
+    assert not any(part in caplog.text for part in (sender.key.text(), sender.key.secret.hex()))
 
 
 def test_every_use_of_a_key_and_every_refusal_is_audited_once(caplog):
@@ -90,7 +121,7 @@ def test_every_use_of_a_key_and_every_refusal_is_audited_once(caplog):
         house.ask("/status", "sr_read_wrong")
         house.post(active_sessions=[], key="wrong")
     said = [record.getMessage() for record in caplog.records if record.name == "audit"]
-    assert said == ["key used", "refused: unknown-key", "refused: post"]
-    used = caplog.records[0]
+    assert said == ["key issued", "key used", "refused: unknown-key", "refused: post"]
+    used = caplog.records[1]
     assert (used.tenant, used.scope) == ("alice", "read") and used.key == key.split("_")[2][-12:]
     assert KeyRing([b"x"], house.store, (), StoppedClock()).list()[0].last_use == house.clock()
