@@ -12,7 +12,7 @@ from ledger.session import AT, COST, Held, tokens_of
 from ledger.times import DAY, HOUR, MINUTE, QUARTER, parse, zone
 
 if TYPE_CHECKING:
-    from ledger.view import View
+    from ledger.view import TELEMETRY, View
 
 AT_WORK = 10 * MINUTE
 """A session that was busy so shortly before the last word of its machine was going on."""
@@ -142,11 +142,16 @@ def _unheard(view: View, source: str, now: int, tz: str) -> tuple[str, str]:
     head = view.sources[source].head
     if head.beat_s == 0:
         return "off", "it said goodbye"
+    if source.startswith(TELEMETRY):
+        return "off", "telemetry comes only while somebody works"
     if now - head.last_seen > GONE:
         return "off", "it has been silent for more than a week"
     if not any(held.source == source and (held.open or held.last >= head.last_seen - AT_WORK) for held in view.since(head.last_seen - 2 * HOUR)):
         return "off", "nothing went on when it fell silent"
-    if not _usual_hour(view, source, head.last_seen, tz):
+    known = view.kept.get(("habit", source))
+    if known is None or known[0] != head.last_seen:  # of one silence it is asked each minute
+        known = view.kept["habit", source] = (head.last_seen, _usual_hour(view, source, head.last_seen, tz))
+    if not known[1]:
         return "off", "it fell silent at an hour at which it is seldom used"
     return "lost", "it fell silent in the middle of work, without a goodbye"
 
