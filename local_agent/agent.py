@@ -30,7 +30,6 @@ from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_de
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
 from local_agent.settings import Settings, mark
-from local_agent.telemetry import Telemetry
 from local_agent.watch import Follower
 
 log = logging.getLogger("agent")
@@ -54,7 +53,6 @@ class Agent:
             log.warning("the archive was damaged and set aside; %d records were saved, and the tools are read again", self.archive.rescued)
         self.eyes = Eyes(self.archive, build_readers(settings, book=PriceBook.load()), machine_of(settings), clock)
         self._report = Report(settings, self.archive, self.eyes)
-        self._telemetry = Telemetry(self.archive, clock)
         self.courier = self._courier(identity)
         self.live = self._serving()
         self.archive.on_change = self._changed
@@ -116,7 +114,9 @@ class Agent:
         return self._views.view(LOCAL).summary(self.settings.tz)
 
     def telemetry(self, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:
-        return self._telemetry.take(signal, headers, body)
+        from local_agent.telemetry import Telemetry
+
+        return Telemetry(self.archive, self.clock).take(signal, headers, body)
 
     def _config(self) -> dict[str, object]:
         return {"localhost_port": self.port, "dashboard_url": f"http://localhost:{self.port}"}

@@ -17,7 +17,7 @@ from ledger.api import read_api
 from ledger.asked import Asked as Request
 from ledger.errors import Problem
 from ledger.live import Live
-from ledger.otlp import http
+from ledger.otlp import LARGEST, PATHS
 from ledger.reads import Access, Reads
 from ledger.shell import Shell
 from ledger.times import iso
@@ -155,12 +155,12 @@ def _monitoring(app: Flask, doors: Doors) -> None:
 
 def _telemetry(app: Flask, doors: Doors) -> None:
     def take() -> Response:
-        body, type = doors.telemetry(http.PATHS[request.path.removeprefix("/api")], {name.lower(): value for name, value in request.headers.items()}, request.get_data())
+        body, type = doors.telemetry(PATHS[request.path.removeprefix("/api")], {name.lower(): value for name, value in request.headers.items()}, request.get_data())
         return Response(body, content_type=type)
 
-    app.config["MAX_CONTENT_LENGTH"] = http.LARGEST
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST
     for mount in ("", "/api"):
-        for path in http.PATHS:
+        for path in PATHS:
             app.add_url_rule(f"{mount}{path}", f"telemetry{mount}{path}".replace("/", "_"), take, methods=["POST"])
 
 

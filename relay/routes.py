@@ -12,13 +12,15 @@ from werkzeug.exceptions import HTTPException
 from ledger import page
 from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.gauges import CONTENT_TYPE
+from ledger.keytext import claims_of
+from ledger.otlp import PATHS
+from ledger.prices import PriceBook
 from ledger.reads import Access
 from relay import metrics, posted
 from relay.access import ANY
 from relay.limits import address_of
 from relay.live import tickets
 from relay.live.tickets import Ticket
-from relay.telemetry import add_telemetry_routes
 
 if TYPE_CHECKING:
     from relay.app import Relay
@@ -64,7 +66,7 @@ def add_routes(app: Flask, relay: Relay) -> None:
     _around(app, relay)
     _errors(app)
     _push_and_live(app, relay)
-    add_telemetry_routes(app, relay, caller_of)
+    _telemetry(app, relay)
     _old_posts(app, relay)
     _health(app, relay)
     _page(app)
@@ -146,6 +148,22 @@ def _old_posts(app: Flask, relay: Relay) -> None:
 
     app.add_url_rule("/", "old_post", old_post, methods=["POST"])
     app.add_url_rule(OLD, "old_post_there", old_post, methods=["POST"], strict_slashes=False)
+
+
+def _telemetry(app: Flask, relay: Relay) -> None:
+    """OTLP from machines without an agent, with a push key as bearer. Nothing of it is loaded before it is needed."""
+
+    def take() -> Response:
+        from relay.telemetry import Telemetry
+
+        access = caller_of(relay, "push")
+        taker = Telemetry(relay.store, PriceBook.load(), relay.clock, relay.changed)
+        body, type = taker.take(access.tenant, claims_of(g.entered.key_id).source, PATHS[request.path.removeprefix("/api")], lower_headers(), request.get_data())
+        return Response(body, content_type=type)
+
+    for path in PATHS:
+        for mount in ("", "/api"):
+            app.add_url_rule(f"{mount}{path}", f"telemetry{mount}{path}".replace("/", "_"), take, methods=["POST"])
 
 
 def _health(app: Flask, relay: Relay) -> None:

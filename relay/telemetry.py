@@ -5,24 +5,16 @@ What a machine's agent tells of the same session wins in every view: transcripts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
-from flask import Flask, Response, g, request
 
 from ledger.errors import Busy, Conflict, Problem
-from ledger.keytext import claims_of
 from ledger.otlp import fold, http
 from ledger.otlp.signals import Told
-from ledger.prices import PriceBook
-from ledger.reads import Access
 from ledger.record import Record, Ref
 from ledger.store import Store
 from ledger.view import TELEMETRY
 from relay.written import write
-
-if TYPE_CHECKING:
-    from relay.app import Relay
 
 BEAT_S = 300
 _TRIES = 6
@@ -65,23 +57,3 @@ class Telemetry:
     @staticmethod
     def _machine(source: str, name: str) -> Record:
         return Record("machine", source, msgspec.json.encode({"name": name, "version": "telemetry", "readers": {"telemetry": {"state": "ok"}}}).decode())
-
-
-def add_telemetry_routes(app: Flask, relay: Relay, caller: Callable[..., Access]) -> None:
-    """POST /v1/logs and /v1/metrics, for whoever has a push key as bearer. *caller* tells who that is."""
-    takers: list[Telemetry] = []
-
-    def taker() -> Telemetry:
-        if not takers:
-            takers.append(Telemetry(relay.store, PriceBook.load(), relay.clock, relay.changed))
-        return takers[0]
-
-    def take() -> Response:
-        access = caller(relay, "push")
-        source = claims_of(g.entered.key_id).source
-        body, type = taker().take(access.tenant, source, http.PATHS[request.path.removeprefix("/api")], {name.lower(): value for name, value in request.headers.items()}, request.get_data())
-        return Response(body, content_type=type)
-
-    for path in http.PATHS:
-        for mount in ("", "/api"):
-            app.add_url_rule(f"{mount}{path}", f"telemetry{mount}{path}".replace("/", "_"), take, methods=["POST"])

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from ledger.errors import Problem
-from ledger.otlp import protobuf, signals
+from ledger.otlp import LARGEST, protobuf, signals
 
-PATHS = {"/v1/logs": "logs", "/v1/metrics": "metrics"}
-LARGEST, LARGEST_INFLATED = 1 << 20, 4 << 20
+LARGEST_INFLATED = 4 << 20
 MOST, MOST_SESSIONS = 5000, 200
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 REJECTED = {"logs": "rejectedLogRecords", "metrics": "rejectedDataPoints"}

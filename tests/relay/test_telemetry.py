@@ -92,3 +92,10 @@ def test_two_exports_at_once_both_count(house: RelayHouse) -> None:
 def test_an_export_of_what_nobody_asks_for_keeps_nothing(house: RelayHouse) -> None:
     assert send(house, logs(event(name="user_prompt", prompt="secret"))).status_code == 200
     assert house.relay.store.heads("alice") == []
+
+
+def test_telemetry_that_ceases_is_no_machine_that_was_lost(house: RelayHouse) -> None:
+    send(house, logs(event(house.clock() - 60_000)))
+    house.clock.now += 3_600_000
+    [machine] = house.get("/v1/alerts")["machines"]
+    assert (machine["state"], machine["detail"]) == ("off", "telemetry comes only while somebody works")
