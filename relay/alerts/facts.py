@@ -10,9 +10,10 @@ from ledger.current import current
 from ledger.prices import PICO
 from ledger.session import AT, COST, Held, tokens_of
 from ledger.times import DAY, HOUR, MINUTE, QUARTER, parse, zone
+from ledger.view import TELEMETRY
 
 if TYPE_CHECKING:
-    from ledger.view import TELEMETRY, View
+    from ledger.view import View
 
 AT_WORK = 10 * MINUTE
 """A session that was busy so shortly before the last word of its machine was going on."""

@@ -98,4 +98,4 @@ def test_telemetry_that_ceases_is_no_machine_that_was_lost(house: RelayHouse) ->
     send(house, logs(event(house.clock() - 60_000)))
     house.clock.now += 3_600_000
     [machine] = house.get("/v1/alerts")["machines"]
-    assert (machine["state"], machine["detail"]) == ("off", "telemetry comes only while somebody works")
+    assert (machine["state"], machine["why"]) == ("off", "telemetry comes only while somebody works")
