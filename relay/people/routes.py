@@ -24,6 +24,7 @@ def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) ->
     office = relay.office
 
     def who() -> str:
+        """Known once tenant_of() has let them in."""
         return str(g.entered.key_id[-12:])
 
     def settings() -> Any:
@@ -42,7 +43,8 @@ def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) ->
         return {**member.public(), "key": key}, 201
 
     def member(name: str) -> Any:
-        return office.remove_member(who(), tenant_of(), name).public()
+        tenant = tenant_of()
+        return office.remove_member(who(), tenant, name).public()
 
     def shares() -> Any:
         tenant = tenant_of()
@@ -56,14 +58,16 @@ def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) ->
         return {"key": key, "url": f"{relay.settings.url}/#key={key}"}, 201
 
     def share(id: str) -> Any:
-        office.unshare(who(), tenant_of(), id)
+        tenant = tenant_of()
+        office.unshare(who(), tenant, id)
         return Response(status=204)
 
     def keys() -> Any:
         return [asdict(one) for one in office.keys(tenant_of())]
 
     def key(id: str) -> Any:
-        office.revoke(who(), tenant_of(), id)
+        tenant = tenant_of()
+        office.revoke(who(), tenant, id)
         return Response(status=204)
 
     def trail() -> Any:
