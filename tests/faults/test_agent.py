@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import LedgerError, Unusable
+from ledger.errors import Full, LedgerError, Unusable
 from ledger.keytext import KeyText
 from ledger.stores.sqlite_file import VERSION
 from local_agent.archive import Archive
@@ -135,6 +135,45 @@ def test_an_archive_without_the_tables_of_this_version_gets_them_and_loses_nothi
     world.archive = Archive(world.folder / "archive.db", source="me", clock=world.clock)
     world.start_agent()
     world.converge()
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("when", ["before a push", "while one is unanswered", "after the first copy began"])
+def test_beside_a_full_disk_pushes_go_on_and_a_crash_costs_one_copy(world: World, when: str) -> None:
+    if when == "while one is unanswered":
+        world.step(World.lose_answer)
+    elif when == "after the first copy began":
+        world.relay_loses_everything()
+        world.step()
+    world.archive.store.connection().execute("PRAGMA max_page_count = 1")
+    with pytest.raises(Full):
+        world.write((IDS[4], '{"x":"' + "y" * 50_000 + '"}'))
+    assert world.archive.disk == "full"
+    world.start_agent()  # its mirror lives in the same memory
+    world.write(*((id, BODIES[2]) for id in IDS))
+    world.converge()
+    acknowledged = world.visible()
+    world.archive.store.close()  # a crash: memory is gone, the file is as old as it is
+    world.archive = Archive(world.folder / "archive.db", source="me", clock=world.clock)
+    world.start_agent()
+    kept(world, acknowledged)
+    world.write(*((id, BODIES[2]) for id in IDS))  # read again
+    world.converge()
+
+
+@pytest.mark.fault(28)
+def test_room_on_the_disk_ends_it_within_a_minute_and_nothing_is_sent_again(world: World) -> None:
+    world.archive.store.connection().execute("PRAGMA max_page_count = 1")
+    with pytest.raises(Full):
+        world.write((IDS[4], '{"x":"' + "y" * 50_000 + '"}'))
+    world.start_agent()
+    world.write((IDS[4], BODIES[2]))
+    world.converge()
+    world.time_passes(60)
+    world.archive.mend()
+    assert world.archive.disk == "ok"
+    world.start_agent()
+    assert world.converge() == 1, "one beat, and all is known"
 
 
 # -- time
