@@ -30,6 +30,8 @@ LIBRARIES = ("blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe"
 """What the function imports and the runtime lacks, with what those need in turn; versions and hashes stand in requirements.txt."""
 SOURCES = ("ledger", "relay", "dashboard")
 LEFT_OUT = re.compile(r"(^|/)(tests?|tools|__pycache__|[^/]*\.dist-info/(?!licenses/|LICENSE)[^/]*|bin)(/|$)|\.(pyi|pyc|c|h|pyx|map|typed|md|rst)$")
+ELSEWHERE = re.compile(r"(relay/(__main__|backup|cli|logs|server|alerts/cli|people/cli)|ledger/(bridge|price_update|server|shell)|ledger/stores/(memory|postgres\w*|sqlite\w*))\.py")
+"""What of ours only a server of one's own or a person at a prompt runs."""
 SMALLEST_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_ZIP = 3_000_000
 
@@ -99,7 +101,7 @@ def our_files() -> Iterator[Path]:
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     names = listed.split("\0") if listed else [str(path.relative_to(ROOT)) for top in SOURCES for path in (ROOT / top).rglob("*")]
     for name in sorted(filter(None, set(names))):
-        if (ROOT / name).is_file() and not LEFT_OUT.search(name):
+        if (ROOT / name).is_file() and not LEFT_OUT.search(name) and not ELSEWHERE.fullmatch(name):
             yield ROOT / name
 
 

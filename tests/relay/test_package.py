@@ -106,6 +106,21 @@ def test_everything_that_the_function_imports_is_in_the_zip(built: Path, tmp_pat
     assert done.stdout.startswith(str(tmp_path)), done.stderr
 
 
+def test_what_is_left_out_is_nothing_that_a_function_runs(built: Path, tmp_path: Path) -> None:
+    """Every module of ours that is in the zip can be imported there, but for those that only meet a server of one's own."""
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(tmp_path)
+        names = [name.removesuffix(".py").replace("/", ".") for name in archive.namelist() if re.fullmatch(r"(relay|ledger)/[\w/]+\.py", name) and not name.endswith("__init__.py")]
+    assert not [name for name in names if package.ELSEWHERE.fullmatch(name.replace(".", "/") + ".py")]
+    program = (
+        "import importlib, sys; missing = []\nfor name in sys.argv[1:]:\n"
+        "    try: importlib.import_module(name)\n    except ModuleNotFoundError as error: missing.append(str(error.name))\nprint(sorted({name for name in missing if name.startswith(('relay', 'ledger'))}))"
+    )
+    env = {**SETTINGS, "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([package.runtime_python(), "-c", program, *names], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_a_cold_start_costs_little_more_than_flask_alone(built: Path, tmp_path: Path) -> None:
     """260 ms where Flask alone takes 91: as a ratio, in turns and the least of five, this holds on a busy machine too."""
     with zipfile.ZipFile(built) as archive:
