@@ -267,14 +267,14 @@ class ClaudeReader:
         return counted, {why: n for why, n in skipped.items() if n}
 
     def _report(self, changed: int) -> Report:
-        """Nearly every look finds nothing new, and then says what the last one said."""
+        """Nearly every look can say what the last one said."""
         assert self._walk is not None and self._book is not None
         walk = self._walk
         state = (
-            walk.absent(), len(walk.links), tuple(walk.unreadable), tuple(self._broken), len(self._files.by_path), len(self._book.sessions),
-            tuple(self._files.skipped.values()),
+            walk.absent(), len(walk.links), tuple(walk.unreadable.items()), tuple(self._broken.items()), len(self._files.by_path), len(self._book.sessions),
+            tuple(self._files.skipped.items()),
         )  # fmt: skip
-        if changed or self._said is None or self._said[0] != state:
+        if self._said is None or self._said[0] != state:
             self._said = state, self._told(0)
         report = self._said[1]
         return Report(changed, report.state, report.detail, report.counted, report.skipped) if changed else report

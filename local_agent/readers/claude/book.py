@@ -280,8 +280,10 @@ class Book:
     def flush(self) -> None:
         """Write what this step added."""
         assert self._sql is not None
-        self._sql.executemany("INSERT INTO claude_sessions VALUES (?, ?)", self._new_sessions)
-        self._sql.executemany("INSERT INTO claude_classes VALUES (?, ?, ?, ?)", self._new_classes)
+        if self._new_sessions:
+            self._sql.executemany("INSERT INTO claude_sessions VALUES (?, ?)", self._new_sessions)
+        if self._new_classes:
+            self._sql.executemany("INSERT INTO claude_classes VALUES (?, ?, ?, ?)", self._new_classes)
         self._chunks.flush()
         self.totals.flush(self._sql)
 

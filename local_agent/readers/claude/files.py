@@ -135,7 +135,8 @@ class Files:
             self._parts.append((batch.loose[SESSION], file.id, None, None, 0, LOOSE_PART, 0))
 
     def flush(self, sql: sqlite3.Connection) -> None:
-        sql.executemany(f"DELETE FROM claude_parts WHERE file = ? AND context_at = {LOOSE_PART}", [(id,) for id in self.loosened])
+        if self.loosened:
+            sql.executemany(f"DELETE FROM claude_parts WHERE file = ? AND context_at = {LOOSE_PART}", [(id,) for id in self.loosened])
         sql.executemany(_PART, self._parts)
         sql.executemany(_SAVE, [_row(file) for file in self._dirty.values()])
 
