@@ -154,9 +154,11 @@ def _telemetry(app: Flask, relay: Relay) -> None:
     """OTLP from machines without an agent, with a push key as bearer. Nothing of it is loaded before it is needed."""
 
     def take() -> Response:
-        from relay.telemetry import Telemetry
-
         access = caller_of(relay, "push")
+        try:
+            from relay.telemetry import Telemetry
+        except ImportError:  # it is no part of the functions on AWS
+            raise Problem(501, "not-here", "this relay takes no telemetry: run an agent, or a relay of your own") from None
         taker = Telemetry(relay.store, PriceBook.load(), relay.clock, relay.changed)
         body, type = taker.take(access.tenant, claims_of(g.entered.key_id).source, PATHS[request.path.removeprefix("/api")], lower_headers(), request.get_data())
         return Response(body, content_type=type)

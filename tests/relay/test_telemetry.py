@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from typing import Any
 
@@ -99,3 +100,10 @@ def test_telemetry_that_ceases_is_no_machine_that_was_lost(house: RelayHouse) ->
     house.clock.now += 3_600_000
     [machine] = house.get("/v1/alerts")["machines"]
     assert (machine["state"], machine["why"]) == ("off", "telemetry comes only while somebody works")
+
+
+def test_a_relay_without_the_part_that_reads_it_says_so(house: RelayHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "relay.telemetry", None)
+    answer = send(house, logs(event()))
+    assert answer.status_code == 501
+    assert "run an agent" in answer.json["detail"]
