@@ -28,7 +28,7 @@ MOST_PORTIONS = 8_000
 OPENING = 1 << 14
 """Opening a file takes as long as reading so much."""
 TICKET = 4
-PIPE_BYTES = 1 << 20
+PIPE_BYTES = 1 << 18
 LENGTH = 4
 MOST_PIECES = 100
 
