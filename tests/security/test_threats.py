@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,8 @@ def test_a_threat_is_met_by_tests_that_exist(threat: Threat) -> None:
         file, _, test = named.partition("::")
         found = named_in(file)
         assert found if test == "*" else test in found, named
+
+
+def test_the_document_lists_the_same_threats() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", (ROOT / "docs/security.md").read_text("utf-8"), re.MULTILINE)
+    assert [(int(number), attack.strip()) for number, attack in rows] == [(threat.number, threat.attack) for threat in THREATS]
