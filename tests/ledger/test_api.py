@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -327,6 +328,26 @@ def test_an_export_is_complete_and_in_range(house):
     assert [json.loads(line)["key"] for line in exported(house, format="jsonl").splitlines()] == ["abcd1234:session_1", "s2", "s1"]
     assert [json.loads(line)["key"] for line in exported(house, format="jsonl", since="2026-11-22").splitlines()] == ["s2", "s1"]
     assert len(exported(house, format="jsonl", until="2026-11-20").splitlines()) == 1
+
+
+@pytest.mark.parametrize("asked", [{"project": "atlas"}, {"session_type": "Claude-Code"}, {"model": "no-such-model"}, {"machine": "no-such-machine"}, {"project": ""}])
+def test_an_export_is_filtered_as_the_list_of_sessions_is(house, asked):
+    listed = {session["key"] for session in house.get("/sessions", limit="500", **asked)["sessions"]}
+    assert {json.loads(line)["key"] for line in exported(house, format="jsonl", **asked).splitlines()} == listed
+    assert {json.loads(line)["session"] for line in exported(house, format="jsonl", kind="usage", **asked).splitlines()} <= listed
+
+
+@pytest.mark.parametrize("kind", ["block", "day"])
+def test_a_filter_that_a_kind_does_not_know_is_refused(house, kind):
+    answer = house.answer("/export", kind=kind, project="atlas")
+    assert answer.status == 400
+    assert b"cannot be filtered" in answer.body
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "json"])
+def test_an_export_can_be_checked_by_its_checksum(house, format):
+    line = house.answer("/export", format=format, checksum="true").body.decode()
+    assert line == f"{hashlib.sha256(exported(house, format=format)).hexdigest()}  sessions.{format}\n"
 
 
 @pytest.mark.parametrize("title", ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\tx", "\rx", "\n=1"])
