@@ -11,6 +11,7 @@
     var key = pairs ? !/[#&]relay=/.test(link) && new URLSearchParams(link.slice(1)).get("key") : own && own.key;
     var open = !key && !pairs && kept("role") !== "relay" && /^(localhost|127\.0\.0\.1|\[::1\])$/.test(location.hostname);
     var get = function (path, headers) { return fetch("api/v1/" + path, { headers: headers, cache: "no-store", credentials: "omit" }).catch(function () { return null; }); };
+    if (link) import("./pairing.js").catch(function () {}); // here by the time that main.js reads the link
     page.early = { open: open, ping: get("ping", {}), feed: key || open ? get("feed?" + new URLSearchParams({ tz: Intl.DateTimeFormat().resolvedOptions().timeZone, sessions: "120" }), key ? { Authorization: "Bearer " + key } : {}) : null };
   });
 })();
