@@ -20,7 +20,7 @@ from ledger.store import Head, Row, Shelf, Store
 
 FORMAT = "session-relay backup 1"
 AT_ONCE = 90
-SHARED_DRAWERS = ("keys", "webpush", "alerts", "alert-wishes")
+SHARED_DRAWERS = ("keys", "webpush", "alerts", "alert-wishes", "tenants", "members", "shares", "badges", "forgotten", "audit")
 TENANT_DRAWERS = ("webpush",)
 
 

@@ -231,3 +231,26 @@ def test_every_drawer_of_the_relay_is_known_to_forgetting():
             found.add(re.findall(r'"([a-z:-]+)"', names)[0])
     assert {"keys", "shares", "alerts", "webpush", "tickets"} <= found
     assert found <= DRAWERS
+
+
+def test_a_backup_brings_back_who_may_what_and_that_something_was_forgotten(quick):
+    import io
+
+    from relay.backup import backup, restore
+
+    pushed(quick)
+    office = quick.relay.office
+    gone = quick.key("read", "gone")
+    office.forget("t", "tenant", "gone", "gone")
+    office.forget("t", "project", "zebra", "alice")
+    link, (_, viewer) = office.share("t", "alice", ["totals"]), office.add_member("t", "alice", "vera", "viewer")
+    id = office.change("t", "alice", {"badge": ["tokens"]}).badge
+    copy = io.BytesIO()
+    backup(quick.store, copy, now=quick.clock())
+    copy.seek(0)
+    new = RelayHouse()
+    restore(new.store, copy, now=new.clock())
+    assert [new.ask("/v1/feed", key).status_code for key in (link, viewer, gone)] == [200, 200, 401]
+    assert new.ask(f"/badge/{id}.svg").status_code == 200 and [member.name for member in new.relay.office.members("alice")] == ["vera"]
+    pushed(new)
+    assert "zebra" not in kept(new)
