@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ledger.errors import Misconfigured, Misuse
-from local_agent import cli, seals
+from local_agent import cli, seals, settings
 from local_agent.sealing import SEALED, Seal, Unopened, to_bytes, to_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "sealed.json").read_text("utf-8"))
@@ -168,3 +168,10 @@ def test_the_key_can_come_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("sys.stdin", stdin)
         assert ran(tmp_path, "seal", "--use", "-") == 0
     assert seals.seal_key(tmp_path) == KEY
+
+
+def test_a_running_agent_notices_another_key(tmp_path: Path) -> None:
+    seals.seal_key(tmp_path)
+    before = settings.mark(tmp_path)
+    seals.use(tmp_path, to_text(KEY))
+    assert settings.mark(tmp_path) != before
