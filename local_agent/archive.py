@@ -152,6 +152,13 @@ class Archive:
                 self.store.come_home()
                 self._full_until = 0
 
+    def must_be_kept(self) -> None:
+        """For what a person asked for: raises Full if it stands in memory only."""
+        try:
+            self.store.come_home()
+        except Full:
+            raise Full("the disk is full, so this was not kept: make room, then the same again") from None
+
     def close(self) -> None:
         """Leave the file marked as closed in order, so that the next start need not check it."""
         try:

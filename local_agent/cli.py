@@ -6,6 +6,7 @@ Nothing here decides anything; every command is a few lines around a module of i
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Misconfigured as error:
         return _complain(error, MISCONFIGURED)
     except (LedgerError, OSError) as error:
-        return _complain(error, FAILED)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        return _complain("the disk is full: make room, then the same again" if full else error, FAILED)
     except Exception as error:  # no traceback reaches a user
         return _complain(f"this is our fault, please report it: {where(error)}", FAILED)
 

@@ -75,6 +75,7 @@ def forget(settings: Settings, id: str) -> str:
                 if archive.get(Ref("session", id)) is None:
                     raise LedgerError(f"there is no session {id!r} (its key is shown by  local_agent export --format jsonl)")
                 archive.forget(Ref("session", id))
+                archive.must_be_kept()
             finally:
                 archive.close()
     except Taken as taken:

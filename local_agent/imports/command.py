@@ -103,6 +103,7 @@ def _opened(settings: Settings) -> Iterator[tuple[sqlite3.Connection, str]]:
                     kept.prepare(sql)
                     yield sql, archive.source
                 kept.reconcile(archive)
+                archive.must_be_kept()
             finally:
                 archive.close()
     except Taken as taken:

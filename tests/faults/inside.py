@@ -93,6 +93,9 @@ def full_disk(folder: Path) -> dict[str, Any]:
         found["status"] = told("local_agent", "status", "--json", "--home", str(home))["disk"]
         found["doctor"] = [each["what"] for each in told("local_agent", "doctor", "--json", "--home", str(home)) if "disk" in each["what"]]
         agent.kill()
+        exported = command("local_agent", "export", "--home", str(home), "--format", "jsonl").stdout.splitlines()
+        found["forget"] = command("local_agent", "forget", json.loads(exported[0])["key"], "--home", str(home)).stderr
+        found["new home"] = command("local_agent", "once", "--home", str(home / "new"), "--no-defaults", "--tracker", str(tracker)).stderr
         agent.start()
         a_tracker(tracker, 150)
         until(lambda: total(relay, key) == 150, "starting beside a full disk")
