@@ -45,7 +45,10 @@ def upkeep(event: Mapping[str, Any], context: Any) -> str:
     A step that failed makes the function fail, so that the alarm says so.
     """
     if event.get("only") == "alerts":
-        return f"{relay.alerts.duty.all()} new alerts"
+        told = relay.alerts.duty.all()
+        if relay.alerts.duty.trouble:
+            raise RuntimeError(relay.alerts.duty.trouble)
+        return f"{told} new alerts"
     seen: set[str] = set()
     while True:
         done = relay.upkeep.round()

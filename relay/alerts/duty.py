@@ -29,6 +29,8 @@ class Duty:
         self._all_at = 0
         self._looked: dict[str, int] = {}
         self._due: dict[str, int] = {}
+        self.trouble = ""
+        """What kept the last step from looking after somebody."""
 
     def note(self, tenant: str) -> None:
         """There is news of *tenant*."""
@@ -43,7 +45,7 @@ class Duty:
 
     def step(self) -> int:
         """Look after whoever is due, and send what is; how many alerts are new."""
-        now = self._clock()
+        now, self.trouble = self._clock(), ""
         for tenant in (due := self._whose_turn(now)):
             self._due[tenant] = now  # something may wait since before we were started
         told = sum(self._try(self._watch.check, tenant) or 0 for tenant in sorted(due))
@@ -75,13 +77,14 @@ class Duty:
         self._looked = {tenant: at for tenant, at in self._looked.items() if tenant in self._known} | dict.fromkeys(due, now)
         return due
 
-    @staticmethod
-    def _try(step: Callable[[str], int | None], tenant: str) -> int | None:
+    def _try(self, step: Callable[[str], int | None], tenant: str) -> int | None:
         """One tenant's trouble is not another's."""
         try:
             return step(tenant)
         except LedgerError as error:
+            self.trouble = str(error) or type(error).__name__
             log.warning("the alerts of %s wait: %s", tenant, error)
         except Exception as error:
+            self.trouble = type(error).__name__
             log.error("the alerts of %s could not be looked at", tenant, exc_info=error)
         return None

@@ -200,7 +200,7 @@ def test_the_store_contract_holds_on_this_engine(cloud: Any) -> None:
 REFUSED_IN = {
     "HttpRole": ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem", "execute-api:ManageConnections", "ssm:GetParameter"],
     "LiveRole": ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem", "execute-api:ManageConnections"],
-    "UpkeepRole": ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem", "ssm:GetParameter"],
+    "UpkeepRole": ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem", "ssm:GetParameter"],
 }
 """What the emulator enforces. It reads streams and takes logs without asking for a permission: those two stand exactly as AWS
 documents them, which tests/relay/test_template.py holds fast."""
@@ -309,6 +309,12 @@ def upkeep_steps(cloud: Any, key: str, patience: float) -> None:
     said = cloud.client("lambda").invoke(FunctionName="session-relay-local-upkeep", Payload=b'{"source":"aws.events"}')
     assert "FunctionError" not in said, said["Payload"].read()
     assert sweepable.stale_rows() == 0
+    with cloud.store() as store:
+        store.put("alert-wishes", "alice", {}, now=time.time_ns() // 1_000_000)
+    for _ in range(2):  # the second time only what is new is read
+        said = cloud.client("lambda").invoke(FunctionName="session-relay-local-upkeep", Payload=b'{"only":"alerts"}')
+        assert "FunctionError" not in said, said["Payload"].read()
+        assert sweepable.push(2) == 200
 
 
 PROBES: dict[str, Callable[[Any, str, float], None]] = {"HttpRole": http_steps, "LiveRole": live_steps, "UpkeepRole": upkeep_steps}

@@ -156,6 +156,9 @@ def test_the_schedule_looks_after_alerts_and_waits_until_they_are_sent(function:
     Laptop(function.store, "mbp", "night", clock=function.relay.clock).pushes(a_session("s", use(now, output=100_000)))
     assert [function.upkeep({"only": "alerts"}, None) for _ in range(2)] == ["1 new alerts", "0 new alerts"]
     assert [one["data"]["rule"] for one in sent] == ["day"]
+    monkeypatch.setattr(alerts.watch, "check", lambda tenant: 1 // 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        function.upkeep({"only": "alerts"}, None)
 
 
 def test_upkeep_that_could_not_finish_fails_loudly(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_every_function_has_a_role_of_its_own_with_exactly_what_it_needs(resourc
     assert set(of_type(resources, "AWS::IAM::Role")) == set(roles.values())
     assert actions(resources, "HttpRole") == TABLE_ACTIONS | LOG_ACTIONS | {"execute-api:ManageConnections", "ssm:GetParameter"}
     assert actions(resources, "LiveRole") == TABLE_ACTIONS | LOG_ACTIONS | STREAM_ACTIONS | {"execute-api:ManageConnections"}
-    assert actions(resources, "UpkeepRole") == TABLE_ACTIONS - {"dynamodb:BatchGetItem"} | LOG_ACTIONS | {"ssm:GetParameter"}
+    assert actions(resources, "UpkeepRole") == TABLE_ACTIONS | LOG_ACTIONS | {"ssm:GetParameter"}
 
 
 def test_no_permission_reaches_further_than_one_thing_of_this_stage(resources: dict[str, Any], stage: str) -> None:
