@@ -16,14 +16,15 @@ function Age() {
   return html`<span class="age num">${old < HOUR ? ago(old) : when(at, S.clockNow.value)}</span>`;
 }
 /** What a popover shows is loaded when it first opens. @param {any} of */
-function Pop({ id, name, p }) {
+export function Pop({ id, of, p }) {
   const [View, set] = useState(null);
-  const load = () => View || styled(name === "Panel" ? import("./panel.js") : import("./popovers.js")).then((m) => set(() => m[name]));
+  const load = () => View || styled(of()).then((m) => set(() => m[id]));
   return html`<div id=${id} popover class="pop" onBeforeToggle=${load}>${View && html`<${View} ...${p} />`}</div>`;
 }
+const popovers = () => import("./popovers.js");
 export function Badge(p) {
   const c = S.conn.value;
-  return html`<button class="badge" data-state=${c.state} popovertarget="source"><i class="glyph" aria-hidden="true"></i><span class="sr">Data source: </span><span>${said(c)}</span><${Age} /></button><${Pop} id="source" name="Source" p=${p} />`;
+  return html`<button class="badge" data-state=${c.state} popovertarget="source"><i class="glyph" aria-hidden="true"></i><span class="sr">Data source: </span><span>${said(c)}</span><${Age} /></button><${Pop} id="source" of=${popovers} p=${p} />`;
 }
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
 export function Theme() {
@@ -43,10 +44,10 @@ export function Theme() {
 }
 /** Alerts: whether this browser is told, and where the relay tells of what. */
 function Bell(p) {
-  return html`<button class="icon bell" popovertarget="alerts" aria-label="Alerts and notifications" title="Alerts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class="o" /></svg></button><${Pop} id="alerts" name="Panel" p=${p} />`;
+  return html`<button class="icon bell" popovertarget="alerts" aria-label="Alerts and notifications" title="Alerts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class="o" /></svg></button><${Pop} id="alerts" of=${() => import("./panel.js")} p=${p} />`;
 }
 export function Keys() {
-  return html`<button class="icon keyboard" popovertarget="keys" aria-label="Keyboard shortcuts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><rect x="1" y="3.5" width="14" height="9" rx="2" class="o" /><path d="M4 6.5h1M7.5 6.5h1M11 6.5h1M5 9.75h6" class="o" /></svg></button><${Pop} id="keys" name="Keys" />`;
+  return html`<button class="icon keyboard" popovertarget="keys" aria-label="Keyboard shortcuts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><rect x="1" y="3.5" width="14" height="9" rx="2" class="o" /><path d="M4 6.5h1M7.5 6.5h1M11 6.5h1M5 9.75h6" class="o" /></svg></button><${Pop} id="keys" of=${popovers} />`;
 }
 /** The mark is the gauge: a ring filled to the share of the block that is used. */
 function Ring() {

@@ -67,7 +67,7 @@ const later = signal(null);
 const empty = signal(null);
 async function below() {
   const [u, s] = await Promise.all([import("./usage.js"), import("./sessions.js")]);
-  s.asks((path, signal) => source.question(link?.home ?? null, path, signal));
+  s.asks((path, signal) => source.question(link?.home ?? null, path, signal), () => link?.home ?? null);
   later.value = { ...u, ...s };
 }
 effect(() => { if (S.has.value && !later.peek()) requestAnimationFrame(() => setTimeout(below)); });

@@ -79,7 +79,7 @@ function Relay({ home }) {
   return html`<h4>What the relay tells</h4><ul class="rules">${RULES.filter(([id]) => all.rules[id]).map(([id, text, places]) => html`<${Rule} key=${id} id=${id} text=${text} places=${places} rule=${all.rules[id]} put=${put} />`)}<${Quiet} quiet=${all.quiet} put=${put} /></ul>
     <${Channels} list=${all.channels ?? []} put=${put} trial=${trial} /><p class="sub say" role="status">${say}</p>`;
 }
-export function Panel({ link }) {
+export function alerts({ link }) {
   const home = link?.relay;
   return html`<h3>Alerts</h3><${Here} link=${link} />${home?.key && html`<${Past} home=${home} /><${Relay} home=${home} />`}`;
 }

@@ -12,7 +12,7 @@ const WHY = {
 };
 const host = (base) => base.replace(/^https?:\/\//, "").replace(/\/$/, "");
 
-export function Source({ link, pairs, local, on }) {
+export function source({ link, pairs, local, on }) {
   const c = S.conn.value, relay = link?.relay, at = S.asOf.value;
   const step = (here, title, note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
   return html`<h3>${said(c)}</h3><p class="quiet">${WHY[c.why || c.state] ?? WHY[c.state]}.</p>
@@ -24,7 +24,7 @@ export function Source({ link, pairs, local, on }) {
     ${(local === "prompt" || local === "silent") && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
     <button class="btn" onClick=${on.retry}>Try again now</button>`;
 }
-export function Keys() {
+export function keys() {
   const list = [["/", "Search sessions"], ["Esc", "Clear the search"], ["t", "Theme"], ["1 2 3", "Now, usage, sessions"], ["← →", "Read a chart day by day"], ["?", "This list"]];
   return html`<h3>Keys</h3><dl class="keys-list">${list.map(([k, v]) => html`<div><dt>${k.split(" ").map((x) => html`<kbd>${x}</kbd>`)}</dt><dd>${v}</dd></div>`)}</dl>`;
 }

@@ -1,6 +1,7 @@
 // The table of sessions: search, filter, sort, page, open one.
 import { html, signal, computed, memo, name, styled, useRef, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
+import { Pop } from "./header.js";
 import { count, DAY, label as shown, lengthOf, modelName, money, span, tokens, when } from "./format.js";
 
 const FIRST = 12, STEP = 50;
@@ -11,7 +12,9 @@ const open = signal("");
 const seek = signal(null);
 /** how to ask the home that answers now; set by main.js @type {(path: string, signal?: AbortSignal) => Promise<any>} */
 export let ask = async () => { throw new Error("offline"); };
-export const asks = (fn) => { ask = fn; };
+/** which home that is @type {() => any} */
+export let home = () => null;
+export const asks = (fn, where) => { ask = fn; home = where; };
 const found = computed(() => seek.value?.found.value ?? S.sessions.value), size = computed(() => seek.value?.size.value ?? S.total.value);
 /** Are all sessions here, so that nothing need be asked? */
 export const complete = computed(() => S.sessions.value.length >= S.total.value);
@@ -61,7 +64,7 @@ export function Sessions() {
     return () => removeEventListener("keydown", key);
   }, []);
   return html`<section class="panel sessions" id="sessions" aria-labelledby="h-sess">
-    <header><h2 id="h-sess">Sessions</h2><span class="quiet num" role="status">${narrow ? `${count(all)} of ${count(S.total.value)}` : count(S.total.value)}${offline ? `, ${sealed ? "among " : ""}the newest ${count(S.sessions.value.length)}${sealed ? "" : " are kept here"}` : ""}</span><span class="grow"></span>
+    <header><h2 id="h-sess">Sessions</h2><span class="quiet num" role="status">${narrow ? `${count(all)} of ${count(S.total.value)}` : count(S.total.value)}${offline ? `, ${sealed ? "among " : ""}the newest ${count(S.sessions.value.length)}${sealed ? "" : " are kept here"}` : ""}</span><button class="link" popovertarget="exported">Export</button><${Pop} id="exported" of=${() => import("./export.js")} /><span class="grow"></span>
       <label class="search"><span class="sr">Search sessions</span><input ref=${box} type="search" placeholder="Search title, project, branch" onFocus=${seeking} value=${q.q} onInput=${(e) => change({ q: e.target.value })} /><kbd aria-hidden="true">/</kbd></label>
       ${projects.value && html`<${Pick} k="project" label="Project" value=${q.project} list=${projects.value} />`}${models.value && html`<${Pick} k="model" label="Model" value=${q.model} list=${models.value} />`}${machines.value && html`<${Pick} k="machine" label="Machine" value=${q.machine} list=${machines.value} />`}</header>
     ${list.length === 0 ? html`<p class="none">${busy ? "Searching…" : narrow ? html`No session matches. <button class="link" onClick=${() => change({ q: "", project: "", model: "", machine: "" })}>Clear the filter</button>` : "No session yet."}</p>`

@@ -226,7 +226,7 @@ class StandIn:
         if path == "/v1/ping" and not ledger.options.static:
             return self.json({"home": ledger.options.home, "version": "1.0.0", "server_time": made_up.iso(ledger.now()), "url": "", "sample": ledger.options.sample}
                              | ({"scope": ledger.options.scope, "role": "member", "shows": ledger.options.shows.split(",") if ledger.options.shows else None, "expires": "2031-01-05T10:00:00.000Z" if ledger.options.shows else None} if "authorization" in headers else {}))
-        if path.startswith(("/v1/", "/sessions")) and not ledger.options.static:
+        if path.startswith(("/v1/", "/sessions", "/export")) and not ledger.options.static:
             if wanted and headers.get("authorization") != f"Bearer {wanted}":
                 return self.json({"title": "unknown key", "status": 401}, 401)
             return self.asked(method, path, query, headers, body)
@@ -257,6 +257,8 @@ class StandIn:
         if path == "/v1/live-tickets" and method == "POST":
             self.tickets.add(ticket := f"t{len(self.tickets)}")
             return self.json({"ticket": ticket}) if not ledger.options.no_live else self.json({}, 404)
+        if path == "/export":
+            return self.json(query)
         if path == "/v1/alerts/key":
             return self.json({"key": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"})
         if path in ("/v1/alerts", "/v1/alerts/settings", "/v1/alerts/trial"):

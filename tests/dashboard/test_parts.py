@@ -160,3 +160,27 @@ def test_a_key_that_may_only_read_is_not_offered_what_it_may_not_change(server, 
     page.click(".bell")
     page.wait_for_selector(".past")
     assert page.query_selector(".rules") is None
+
+
+@pytest.mark.parametrize("kind,name", [("session", "Sessions"), ("usage", "Usage by quarter-hour"), ("block", "Five-hour blocks"), ("day", "Days of sessions no longer kept")])
+def test_each_kind_of_export_is_asked_for_with_the_filters_that_it_knows(server, visit, kind, name):
+    relay = server("--home", "relay", "--key", KEY)
+    page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
+    wait_state(page, "relay-live")
+    page.select_option("select[aria-label=Machine]", "thinkpad")
+    page.click(".sessions header >> text=Export")
+    page.wait_for_selector("#exported select")
+    page.select_option("#exported select >> nth=0", label=name)
+    page.select_option("#exported select >> nth=1", "jsonl")
+    with page.expect_download() as download:
+        page.click("text=Download")
+    assert download.value.suggested_filename == f"{kind}s.jsonl"
+    asked = json.loads(download.value.path().read_text())
+    assert asked == {"kind": [kind], "format": ["jsonl"], **({"machine": ["thinkpad"]} if kind in ("session", "usage") else {})}
+    page.wait_for_selector("#exported .say >> text=Saved")
+
+
+def test_the_page_offers_every_kind_that_the_server_exports():
+    from ledger.export import COLUMNS
+    from tests.dashboard.stand_in import PAGE
+    assert all(f'["{kind}", ' in (PAGE / "js/export.js").read_text() for kind in COLUMNS)
