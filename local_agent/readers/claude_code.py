@@ -30,7 +30,7 @@ from local_agent.readers.claude.walk import Seen, Walk, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 
 NAME = "claude_code"
-STEP_LINES = 6_000
+STEP_LINES = 4_000
 STEP_BYTES = 256 << 20
 LOOK_EVERY_MS = 10_000
 """How often to look for ourselves while somebody tells us what changes."""

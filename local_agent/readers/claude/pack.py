@@ -26,7 +26,7 @@ REQUEST_TAIL = 7
 LONG_FROM = 32_000
 """No model costs more below so long a prompt."""
 MOST_DAYS = 10_000
-MOST_MINUTES = 20_000
+MOST_MINUTES = 1_000
 
 Threshold = Callable[[str, int], int | None]
 Found = tuple[int, bool, Line, Message, int, int]
