@@ -137,3 +137,20 @@ def test_days_are_those_of_the_machines_zone() -> None:
 
 def test_the_edge_moves_once_a_day() -> None:
     assert oldest_kept(10 * DAY_MS, 3) == oldest_kept(11 * DAY_MS - 1, 3) == 7 * DAY_MS
+
+
+def test_day_totals_have_a_horizon_of_their_own(laptop: Laptop) -> None:
+    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
+    laptop.write("older", a_session(TODAY - 400 * DAY_MS))
+    laptop.mirror.note(keep_days=30, keep_totals_days=None)
+    assert [kind for kind, _ in laptop.kinds()] == ["day", "day"]
+    laptop.mirror.note(keep_totals_days=90)
+    [(kind, date)] = laptop.kinds()
+    assert (kind, date) == ("day", days_date(TODAY - 40 * DAY_MS))
+    laptop.mirror.note(keep_totals_days=None)
+    assert len(laptop.kinds()) == 2  # nothing was lost: the archive keeps everything
+
+
+def days_date(at: int) -> str:
+    [date] = days_of([Aged("claude_code", "shop", ((at, at, at, "opus", "standard", 1, 1, 0, 0, 0, 1, None),))], "Europe/Berlin")
+    return date

@@ -333,3 +333,22 @@ def test_a_search_finds_nothing_by_a_word_that_is_hidden() -> None:
     assert house.get("/sessions", key)["total"] == 4
     for asked in ("q=zebratitle", "q=zebrabranch", "project=zebraproject", "machine=zebraname%20zebralaptop"):
         assert house.get(f"/sessions?{asked}", key)["total"] == 0 and house.get(f"/sessions?{asked}")["total"] > 0
+
+
+def test_watchers_behind_a_gateway_hear_of_their_tenant_and_get_what_their_link_shows() -> None:
+    from relay.live.connections import Connections, Watcher
+    from relay.live.fanout import FanOut
+
+    house = furnished()
+    key = shared(house, shows=["totals"])
+    entered = house.relay.door.enter({"authorization": f"Bearer {key}"}, "a", scopes=("share",))
+    connections, sent = Connections(house.store, house.clock), dict[str, bytes]()
+    for id, tenant, key_id in (("guest=", entered.access.tenant, entered.key_id), ("owner=", "alice", ""), ("other=", "alice2", "")):
+        connections.joined(id, tenant, key_id)
+        connections.subscribed(Watcher(tenant, id, key_id=key_id))
+    FanOut(connections, house.relay.feed, sent.__setitem__, house.relay.door.still, house.store, house.clock).changed("alice")
+    assert sorted(sent) == ["guest=", "owner="] and b"zebra" not in sent["guest="] and b"zebra" in sent["owner="]
+    house.relay.ring.revoke(entered.key_id)
+    sent.clear()
+    FanOut(connections, house.relay.feed, sent.__setitem__, lambda id: house.relay.door.still(id), house.store, house.clock).changed("alice")
+    assert "guest=" not in sent and connections.of("guest=") is None
