@@ -28,7 +28,7 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
         "version": VERSION, "home": str(settings.home), "running": running is not None, "pid": running.pid if running else None,
         "url": f"http://localhost:{running.port}" if running and running.port else None, "name": settings.name, "sample": settings.sample,
         "source": identity.source if identity else None, "copied": identity.copied if identity else False, "time": iso(now_ms),
-        "disk": _disk(running.port if running else None),
+        "disk": disk_of(running.port if running else None),
     }  # fmt: skip
     if not settings.archive.exists() or identity is None:
         return {**said, "relay": _relay(settings, None), "readers": {}, "sessions": {"total": 0, "active": 0}, "block": None, "limits": [], "totals": {}, "alerts": []}
@@ -39,7 +39,7 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
         store.close()
 
 
-def _disk(port: int | None) -> str:
+def disk_of(port: int | None) -> str:
     """How the running agent finds its disk; it alone knows, since it goes on in memory."""
     if port is None:
         return "unknown"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ledger.errors import LedgerError, Misuse
+from ledger.errors import Full, LedgerError, Misuse
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
 from local_agent.archive import Archive
@@ -23,6 +23,7 @@ from local_agent.imports.stream import NotJson
 from local_agent.lock import HomeLock, Taken
 from local_agent.parts import now_ms
 from local_agent.settings import Settings
+from local_agent.status import disk_of
 
 MAGIC = b"SQLite format 3\0"
 Found = Iterable[Item | LeftOut]
@@ -107,6 +108,8 @@ def _opened(settings: Settings) -> Iterator[tuple[sqlite3.Connection, str]]:
             finally:
                 archive.close()
     except Taken as taken:
+        if disk_of(taken.port) == "full":
+            raise Full("the disk is full, and the agent goes on in memory: make room, then the same again") from None
         with _beside(settings, identity) as opened:
             yield opened
         _nudge(taken)

@@ -92,6 +92,9 @@ def full_disk(folder: Path) -> dict[str, Any]:
         found["note"], found["alive"] = machine(relay, key)["note"], agent.process is not None and agent.process.poll() is None
         found["status"] = told("local_agent", "status", "--json", "--home", str(home))["disk"]
         found["doctor"] = [each["what"] for each in told("local_agent", "doctor", "--json", "--home", str(home)) if "disk" in each["what"]]
+        usage = place.folder / "usage.json"
+        usage.write_text('{"daily": [{"date": "2026-11-01", "inputTokens": 5, "outputTokens": 5, "totalTokens": 10, "totalCost": 0.1, "modelsUsed": [], "modelBreakdowns": []}]}')
+        found["import"] = command("local_agent", "import", str(usage), "--home", str(home)).stderr
         agent.kill()
         exported = command("local_agent", "export", "--home", str(home), "--format", "jsonl").stdout.splitlines()
         found["forget"] = command("local_agent", "forget", json.loads(exported[0])["key"], "--home", str(home)).stderr

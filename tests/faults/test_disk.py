@@ -16,6 +16,7 @@ def test_on_a_full_disk_pushes_and_beats_go_on_from_memory_and_room_ends_it(tmp_
     assert found["alive"] and found["tracebacks"] == 0
     assert found["status"] == "full" and "its disk is full" in found["note"] and "goes on in memory" in found["doctor"][0]
     assert found["new home"] == "local_agent: the disk is full: make room, then the same again\n"
+    assert "the agent goes on in memory" in found["import"]
     assert "this was not kept" in found["forget"], "a person's word is not taken lightly"
     assert (found["after a crash"], found["written down"]) == (150, 150)
 
