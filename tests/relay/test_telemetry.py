@@ -107,3 +107,15 @@ def test_a_relay_without_the_part_that_reads_it_says_so(house: RelayHouse, monke
     answer = send(house, logs(event()))
     assert answer.status_code == 501
     assert "run an agent" in answer.json["detail"]
+
+
+def test_upkeep_finds_what_telemetry_left_in_order(house: RelayHouse) -> None:
+    key, at = house.key("push", source="box"), house.clock() - 60_000
+    send(house, logs(*(event(at - n * 900_000, n) for n in range(200))), key=key)
+    send(house, logs(event(at, 900)), key=key)
+    for _ in range(3):
+        done = house.relay.upkeep.round()
+        assert (done.trouble, done.scrubbed) == ("", "alice/~otel:box: ok")
+    [session] = house.get("/sessions")["sessions"]
+    assert session["estimated_tokens"] == 20_100
+    assert len(house.get(f"/sessions/{ID}")["usage"]) == 200
