@@ -18,8 +18,8 @@ from ledger.share import BETWEEN, Lens, Shown, owner_of
 from ledger.store import Shelf, Store
 from ledger.view import View, Views
 
-MOST = 24
-"""Shared views that are held at once; each is a view of its own, of what it shows."""
+MOST, MOST_SESSIONS = 24, 300_000
+"""Shared views that are held at once, and sessions in all of them; each is a view of its own, of what it shows."""
 MONEY = frozenset({"cost", "reported_cost", "today_cost", "cost_per_hour", "usd_per_million", "amount"})
 NAMES = {"titles": frozenset({"title", "git_branch", "metadata", "conversation_id"}), "projects": frozenset({"project"}), "machines": frozenset({"machine"})}
 NEEDS = {
@@ -120,10 +120,21 @@ class SharedViews(Views):
             return super().view(tenant)
         with self._shared_lock:
             view = self._shared.get(tenant)
-        if view is None:
-            view = self._made(tenant)
+            if view is not None:
+                self._shared.move_to_end(tenant)
+        if view is not None:
+            view.advance()
+            return view
+        view = self._made(tenant)
         view.advance()
+        self._make_room()
         return view
+
+    def _make_room(self) -> None:
+        """Whoever was asked for least is read anew when asked for next."""
+        with self._shared_lock:
+            while len(self._shared) > 1 and (len(self._shared) > self._most_shared or sum(len(view.order) for view in self._shared.values()) > MOST_SESSIONS):
+                self._shared.popitem(last=False)
 
     def _made(self, tenant: str) -> SharedView:
         found = self._shown_of(tenant)
@@ -132,11 +143,7 @@ class SharedViews(Views):
         made = SharedView(tenant, self._store, self._book, self._clock, *found)
         made.zone_of = self._zone_of
         with self._shared_lock:
-            view = self._shared.setdefault(tenant, made)
-            self._shared.move_to_end(tenant)
-            while len(self._shared) > self._most_shared:
-                self._shared.popitem(last=False)
-        return view
+            return self._shared.setdefault(tenant, made)
 
     def forget(self, tenants: Iterable[str]) -> None:
         """These are read anew when they are asked for next, and what was shared of them too."""

@@ -67,6 +67,7 @@ PATHS = [
     *(path for path in ROUTES if "{" not in path), "/export?kind=session&format=csv", "/export?kind=usage&format=jsonl", "/export?kind=block&format=json",
     "/export?kind=day&format=jsonl", "/sessions?q=zebra", "/sessions?q=zebratitle&sort=-cost", "/sessions?project=zebraproject", "/sessions?machine=zebraname zebralaptop",
     "/sessions?machine=zebradesktop", "/sessions?sort=cost", "/sessions/zebralaptop:1", "/sessions/zebralaptop:1/cost", "/five-hour-blocks?gaps=true&limit=500",
+    "/export?kind=session&format=jsonl&q=zebratitle&project=zebraproject", "/export?kind=usage&format=json&machine=zebradesktop", "/export?kind=session&checksum=true",
     "/v1/feed?tz=Europe/Berlin", "/v1/feed?cursor=x&sessions=1000", "/openapi.json",
     "/status?zebra", "/healthz", "/v1/alerts/key", "/v1/admin/tenant", "/v1/admin/members", "/v1/admin/shares", "/v1/admin/audit", "/v1/admin/keys", "/metrics",
 ]  # fmt: skip
@@ -352,3 +353,14 @@ def test_watchers_behind_a_gateway_hear_of_their_tenant_and_get_what_their_link_
     sent.clear()
     FanOut(connections, house.relay.feed, sent.__setitem__, lambda id: house.relay.door.still(id), house.store, house.clock).changed("alice")
     assert "guest=" not in sent and connections.of("guest=") is None
+
+
+def test_shared_views_that_nobody_asks_for_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger import shared as module
+
+    house = furnished()
+    keys = [shared(house, shows=["totals", "sessions"]) for _ in range(4)]
+    monkeypatch.setattr(module, "MOST_SESSIONS", 9)
+    for key in (*keys, keys[0]):
+        assert house.get("/sessions", key)["total"] == 4
+    assert len(house.relay.views._shared) == 2
