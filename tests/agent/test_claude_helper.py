@@ -131,7 +131,17 @@ def test_a_step_that_fails_ends_the_helper_and_the_next_look_reads_everything(ho
         assert desk.state() == alone
 
 
-def test_no_process_is_copied_while_another_thread_runs() -> None:
+def test_a_computer_that_is_busy_gets_no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    for running, expected in ((1, True), (2, False), (9, False)):
+        monkeypatch.setattr(helper, "_running", lambda running=running: running)
+        assert helper.may_help() is expected
+
+
+def test_no_process_is_copied_while_another_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "_running", lambda: 0)
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -143,11 +153,10 @@ def test_no_process_is_copied_while_another_thread_runs() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [5 << 20, 1, 0], list(range(0, 3 << 20, 9_999)), [0] * 20_000, [1 << 40] * 3])
-def test_portions_hold_every_file_once_the_largest_first_and_fit_into_a_pipe(sizes: list[int]) -> None:
+def test_portions_hold_every_file_once_in_order_and_fit_into_a_pipe(sizes: list[int]) -> None:
     found = helper.portions([(f"{n}", size) for n, size in enumerate(sizes)])
-    assert sorted(int(path) for portion in found for path in portion) == list(range(len(sizes)))
+    assert [int(path) for portion in found for path in portion] == list(range(len(sizes)))
     assert len(found) * helper.TICKET <= 1 << 16
-    assert [sizes[int(path)] for portion in found for path in portion] == sorted(sizes, reverse=True)
 
 
 @pytest.mark.usefixtures("helped")

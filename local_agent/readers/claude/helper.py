@@ -64,13 +64,24 @@ def for_files(paths: list[str], scanner: Scanner) -> Helper | None:
 
 
 def may_help() -> bool:
-    """Whether a process may be made from this one, and there is a processor for it."""
-    return sys.platform == "linux" and threading.active_count() == 1 and len(os.sched_getaffinity(0)) > 1
+    """Whether a process may be made from this one, and a processor has nothing else to do."""
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return False
+    return _running() < len(os.sched_getaffinity(0))
+
+
+def _running() -> int:
+    """How many processes and threads of this computer want a processor now, we among them."""
+    try:
+        with open("/proc/stat", "rb") as told:
+            return next((int(line.split()[1]) for line in told if line.startswith(b"procs_running")), 1)
+    except (OSError, ValueError):
+        return 1
 
 
 def portions(files: Sequence[tuple[str, int]]) -> list[list[str]]:
-    """Files with their sizes in portions that are read in a few milliseconds, the largest first: the last ones should be short."""
-    files = sorted(files, key=lambda each: (-each[1], each[0]))
+    """Files with their sizes in portions that are read in a few milliseconds. Their order stays: files of one session lie side by
+    side, and what is read together is added up together."""
     whole = sum(size + OPENING for _, size in files)
     most = max(LEAST, min(MOST, whole // MANY_PORTIONS), whole // MOST_PORTIONS * 2)
     found: list[list[str]] = [[]]
