@@ -37,7 +37,11 @@ LARGEST_ZIP = 3_000_000
 
 
 class Impossible(Exception):
-    """The zip cannot be built here; the text says what to do."""
+    """The zip cannot be built; the text says what to do."""
+
+
+class Missing(Impossible):
+    """This machine lacks what builds it."""
 
 
 def runtime_python() -> str:
@@ -48,7 +52,7 @@ def runtime_python() -> str:
         asked = subprocess.run([candidate, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True, check=False)
         if asked.stdout.strip() == f"({MINOR.replace('.', ', ')})":
             return candidate
-    raise Impossible(f"the byte code for Lambda needs Python {MINOR}: install python{MINOR} (or run pyenv install {MINOR}), then the same again")
+    raise Missing(f"the byte code for Lambda needs Python {MINOR}: install python{MINOR} (or run pyenv install {MINOR}), then the same again")
 
 
 def pinned(requirements: str, names: tuple[str, ...] = LIBRARIES) -> str:
@@ -153,7 +157,7 @@ def node_tools() -> Path:
     """The folder of the deployment tool's commands, installed from its lock once."""
     npm, folder, lock = shutil.which("npm"), CACHE / "node", AWS / "package-lock.json"
     if npm is None:
-        raise Impossible("the template needs Node.js 18 or newer with npm: install it, then the same again")
+        raise Missing("the template needs Node.js 18 or newer with npm: install it, then the same again")
     stamp, wanted = folder / ".lock", hashlib.sha256(lock.read_bytes()).hexdigest()
     with alone("node"):
         if not stamp.is_file() or stamp.read_text() != wanted:
