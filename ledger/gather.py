@@ -180,7 +180,8 @@ class Source:
         elif body is not None:
             if isinstance(body, bodies.Day):
                 pack_day(body, self._names, self._book)  # can it be summed up?
-            self.others[row.ref] = Other(body, row.lease, row.hash & NARROW)
+            # What is kept of a record has its hash, and is not the record: the whole one must not be taken for it.
+            self.others[row.ref] = Other(body, row.lease, row.hash & NARROW if row.code is None else -1)
             changed.kinds.add(row.ref.kind)
 
     def parts_of(self, key: str, more: int) -> tuple[bytes, ...]:

@@ -22,7 +22,7 @@ def scrub(store: Store, tenant: str, source: str, *, now: int) -> bool:
     altered = [row for row in rows if not _is_whole(row)]
     if not altered and sum(row.hash for row in rows if row.lease == head.lease) % MODULUS == head.digest:
         return True
-    return not _forget_head(store, tenant, head, altered, now)
+    return not forget_head(store, tenant, head, altered, now)
 
 
 def _is_whole(row: Row) -> bool:
@@ -30,7 +30,8 @@ def _is_whole(row: Row) -> bool:
     return row.code is not None or hash_of(row.ref.kind, row.ref.id, row.body) == row.hash
 
 
-def _forget_head(store: Store, tenant: str, head: Head, altered: list[Row], now: int) -> bool:
+def forget_head(store: Store, tenant: str, head: Head, altered: list[Row], now: int) -> bool:
+    """Have the source filled again by its agent; what is visible stays, but for *altered*. False: it is being written, look again."""
     while store.sweep(tenant, head.source, now=now):
         pass  # what a former lease left must not become visible again
     after = replace(head, lease=None, seq=0, digest=0, committed=False, pending_lease=None, purged_seq=0)

@@ -55,7 +55,7 @@ def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, c
     remove = tenants.add_parser("remove", parents=[many], help="forget a tenant and everything of it")
     remove.add_argument("name", metavar="NAME")
     remove.add_argument("--dry-run", action="store_true", help="only say what would go")
-    remove.set_defaults(run=run(_forget), what="tenant", tenant="")
+    remove.set_defaults(run=run(_forget), what="tenant", tenant="", undo=False)
 
     members = commands.add_parser("members", help="add, list and remove the people of a tenant").add_subparsers(required=True, metavar="ACTION")
     add = members.add_parser("add", parents=[whose], help="print a new key of a member, or of one of their machines, and only it")
@@ -86,6 +86,7 @@ def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, c
     forget.add_argument("what", choices=("machine", "project", "tenant"))
     forget.add_argument("name", metavar="NAME")
     forget.add_argument("--dry-run", action="store_true", help="only say what would go")
+    forget.add_argument("--undo", action="store_true", help="take a project in again; agents bring it back")
     forget.set_defaults(run=run(_forget))
 
 
@@ -236,5 +237,11 @@ def _unshare(office: Office, options: argparse.Namespace, settings: Any) -> None
 
 
 def _forget(office: Office, options: argparse.Namespace, settings: Any) -> None:
+    if options.undo:
+        if options.what != "project" or options.dry_run:
+            raise Misuse("--undo is for projects: a machine gets a new key, and a tenant is gone")
+        machines = office.recall(WHO, options.tenant, options.name)
+        _said(options, {"recalled": options.name, "machines": machines}, [f"{options.name} is taken in again: {_count(machines, 'machine')} will bring it back within a minute or two"])
+        return
     report = office.forget(WHO, options.what, options.name, options.tenant, dry_run=options.dry_run)
     _said(options, report.public(), [str(report)])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ledger import bodies, record
 from ledger.errors import Busy, Conflict, LedgerError
-from ledger.gather import part_of
+from ledger.gather import FORGOTTEN, part_of
 from ledger.keytext import claims_of
 from ledger.record import Ref, hash_of
 from ledger.share import BETWEEN
@@ -20,6 +20,7 @@ from ledger.stores import Ledger
 from relay.keys import KeyRing
 from relay.people import audit, intake, shares, tenants
 from relay.people.tenants import Tenant, Tenants
+from relay.scrub import forget_head
 
 AT_ONCE = 90
 TRIES = 20
@@ -104,6 +105,19 @@ class Forgetting:
         self._papers(report, "shares", (doc for doc in self._listed("shares", f"{tenant}{BETWEEN}") if doc[1].get("project") == name))
         self._told(report, {name})
         return report if dry_run else self._finished(report)
+
+    def recall(self, tenant: str, name: str) -> list[str]:
+        """Take a project in again; the machines that will bring it back with their next sign of life. Raises LedgerError if it was not forgotten."""
+        if not self._tenants.get(tenant, anew=True).forgets(name):
+            raise LedgerError(f"{tenant} has forgotten no project {name!r}: names are told apart by every letter")
+        self._tenants.forget_project(tenant, name, again=True)
+        found = []
+        for head in self._store.heads(tenant):
+            if head.lease and any(row.code in (FORGOTTEN, intake.TRIMMED) for row in self._store.rows(tenant, head.source)):
+                forget_head(self._store, tenant, head, [], self._clock())
+                found.append(head.source)
+        self._forgotten(tenant)
+        return found
 
     def again(self, name: str) -> int:
         """Clear once more what a process that had not heard of it may have taken in; how many records."""

@@ -167,6 +167,12 @@ class Office:
     def trail(self, tenant: str) -> list[dict[str, object]]:
         return self._audit.all(tenant)
 
+    def recall(self, who: str, tenant: str, project: str) -> list[str]:
+        """Take a forgotten project in again. Raises LedgerError where it was not forgotten."""
+        found = self._forgetting.recall(tenant, project)
+        self._audit.note(tenant, who, "project recalled")
+        return found
+
     def forget(self, who: str, what: str, name: str, tenant: str, *, dry_run: bool = False) -> Report:
         """Raises LedgerError where there is no such machine or tenant."""
         if what == "machine":

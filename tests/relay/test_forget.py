@@ -97,6 +97,19 @@ def test_an_agent_that_holds_it_still_agrees_and_brings_nothing_back(house):
     assert again.push(more, commit=True).status in (200, 422)
 
 
+def test_a_project_can_be_taken_in_again_and_its_agent_brings_it_back(house):
+    pushed(house)
+    before = house.get("/v1/feed")["summary"]["totals"]
+    house.relay.office.forget("t", "project", "zebra", "alice")
+    again, _ = pushed(house)
+    assert house.relay.office.recall("t", "alice", "zebra") == ["laptop"] and house.get("/sessions")["total"] == 1
+    assert again.send(again.message("beat")).kind == "409 lease"
+    _, reply = pushed(house)
+    assert reply.document["stubs"] == [] and house.get("/v1/feed")["summary"]["totals"] == before
+    with pytest.raises(LedgerError, match="has forgotten no project"):
+        house.relay.office.recall("t", "alice", "zebra")
+
+
 def test_usage_that_comes_after_its_session_is_not_kept_either(quick):
     quick.relay.office.forget("t", "project", "zebra", "alice")
     records = truth()
