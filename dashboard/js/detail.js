@@ -7,6 +7,7 @@ import { useWidth } from "./charts.js";
 const PROVENANCE = {
   observed: "Read from the tool's own log, request by request.",
   declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
+  telemetry: "Told by the tool's own telemetry, request by request.",
   estimated: "An estimate. No log with real counts was found.",
 };
 const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";
@@ -86,6 +87,6 @@ export function Detail({ s, ask }) {
     <dl class="about">${fact("Started", s.start ? when(s.start, now) : "")}${fact("Last active", when(s.last, now))}${fact("Messages", s.total_messages ? count(s.total_messages) : "")}${fact("Branch", s.git_branch)}${fact("Tool", toolName(s.session_type))}${fact("Machine", s.machine)}${fact("Models", (s.models_used ?? []).map(modelName).join(", "))}${fact("Context", s.context?.size ? `${tokens(s.context.used)} of ${tokens(s.context.size)}` : "")}${fact("Session", s.id)}</dl>
     ${one.v?.usage?.length > 0 && html`<${Buckets} usage=${one.v.usage} />`}
     ${cost.v?.lines?.length > 0 ? html`<${Cost} cost=${cost.v} s=${s} />` : (one.failed || cost.failed) && html`<p class="sub">Buckets and cost line by line are shown when a source is connected.</p>`}
-    <p class="sub note">${provenanceText(s.provenance)} ${unpriced.length > 0 ? `No price is known for ${unpriced.map(modelName).join(", ")}. ` : s.cost != null ? "Costs are list prices in force when the tokens were used, not a bill. " : ""}${s.reported_cost ? `The tool itself reported ${money(s.reported_cost)}. ` : ""}${s.origin === "gone" ? "Its log file has been deleted since; the numbers were kept. " : ""}${one.v?.sources?.length > 1 ? `Seen from ${plural(one.v.sources.length, "machine")}, counted once.` : ""}</p>
+    <p class="sub note">${provenanceText(s.provenance)} ${unpriced.length > 0 ? `No price is known for ${unpriced.map(modelName).join(", ")}. ` : s.cost != null ? "Costs are list prices in force when the tokens were used, not a bill. " : ""}${s.reported_cost ? `The tool itself reported ${money(s.reported_cost)}. ` : ""}${s.origin === "gone" ? "Its log file has been deleted since; the numbers were kept. " : s.origin?.startsWith("imported") ? `${s.origin[0].toUpperCase()}${s.origin.slice(1)}. ` : ""}${one.v?.sources?.length > 1 ? `Seen from ${plural(one.v.sources.length, "machine")}, counted once.` : ""}</p>
   </div></div>`;
 }

@@ -36,7 +36,7 @@ export function Opened({ s }) {
 }
 const Row = memo(({ s, day, length, isOpen, colour }) => {
   const toggle = (e) => { if (e.target.closest("a")) return; e.stopPropagation(); open.value = isOpen ? "" : s.key; };
-  const guess = s.provenance && s.provenance !== "observed";
+  const guess = s.provenance && !["observed", "telemetry"].includes(s.provenance);
   return html`<tr class=${(s.is_active ? "live " : "") + (isOpen ? "open" : "")} onClick=${toggle}>
     <td class="num when">${s.is_active ? html`<span class="pulse">Active</span>` : when(s.last, day)}</td>
     <th scope="row"><button class="plain" aria-expanded=${isOpen} onClick=${toggle}>${s.title || s.project ? name(S.called(s)) : html`<span class="quiet">${S.called(s)}</span>`}</button>${s.stale && html` <span class="tag" title="Its tracker says that it is active, but nothing was heard of it for a day">stale</span>`}<span class="sub phone"><i class=${colour} aria-hidden="true"></i> ${name(s.project || "no project")} · <bdi>${s.machine}</bdi></span></th>
