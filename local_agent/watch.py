@@ -52,14 +52,16 @@ class Inotify:
         self._ids: dict[str, int] = {}
         self.folders_changed = False
 
-    def watch(self, folders: Iterable[str]) -> None:
-        """Watch these folders, and no others. Raises NoWatch when the system's watches have run out."""
+    def watch(self, folders: Iterable[str]) -> set[str]:
+        """Watch these folders, and no others; those that were not watched before. Raises NoWatch when the system's watches have run out."""
         wanted = set(folders)
         for folder in self._ids.keys() - wanted:
             self._c.inotify_rm_watch(self._handle, self._ids[folder])
             self._paths.pop(self._ids.pop(folder), None)
-        for folder in wanted - self._ids.keys():
+        added = wanted - self._ids.keys()
+        for folder in added:
             self._add(folder)
+        return added & self._ids.keys()
 
     def _add(self, folder: str) -> None:
         id = self._c.inotify_add_watch(self._handle, os.fsencode(folder), WANTED)
@@ -117,6 +119,7 @@ class Follower:
         self._watch: Inotify | None = None
         self._retry_at, self._stale, self._rounds = 0.0, True, 0
         self._again: list[float] = []
+        self._unwatched: set[str] = set()
         self.trouble = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -136,7 +139,9 @@ class Follower:
         if watch is None:
             self._look()
             return False
-        changed = {path for path in watch.wait(min([seconds, *self._again[:1]])) if not self._ignore(path)}
+        unwatched, self._unwatched = self._unwatched, set()
+        # What was written between the last look at a folder and its watch is told by nobody: such a folder has changed.
+        changed = {path for path in unwatched or watch.wait(min([seconds, *self._again[:1]])) if not self._ignore(path)}
         # New folders want watches of their own; they are looked for when a folder changed, and now and then.
         self._stale = not changed or watch.folders_changed
         if changed:
@@ -156,7 +161,7 @@ class Follower:
         try:
             self._watch = self._watch or self._open()
             if self._stale:
-                self._watch.watch(folders_of(self._readers))
+                self._unwatched = self._watch.watch(folders_of(self._readers))
             self.trouble = ""
         except NoWatch as reason:
             self.trouble, self._retry_at = str(reason), self._monotonic() + RETRY_S

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ class Loop:
 
 
 def run(act: Callable[[Loop], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(act(Loop()))
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop already, which a browser's driver left
+        thread.submit(asyncio.run, act(Loop())).result()
 
 
 async def steps() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -226,7 +227,6 @@ def test_a_live_ticket_of_a_link_leads_to_what_the_link_shows() -> None:
 
 
 def test_viewers_of_a_link_hear_of_changes_of_its_tenant() -> None:
-    from concurrent.futures import ThreadPoolExecutor
 
     from ledger.viewers import Admission
 
@@ -253,7 +253,8 @@ def test_viewers_of_a_link_hear_of_changes_of_its_tenant() -> None:
             live.leave(viewer)
             live.stop()
 
-    asyncio.run(watch())
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop already, which a browser's driver left
+        thread.submit(asyncio.run, watch()).result()
     assert len(heard) == 2 and SECRET not in "".join(heard)
     assert json.loads(heard[1])["summary"]["totals"]["all"]["tokens"] > 5_000_000 and json.loads(heard[1])["records"] == []
 
