@@ -32,6 +32,9 @@ def measured(part: str) -> list[Figure]:
     except RuntimeError as missing:
         print(f"  left out: {missing}", file=sys.stderr)
         return []
+    except Exception as error:  # an hour of other figures is not lost with this part
+        print(f"  left out, since it failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return []
     for figure in figures:
         print(f"  {figure.what}: {number(figure.value)} {figure.unit}" + (f" (goal {figure.goal})" if figure.goal else ""), flush=True)
     print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
