@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from marshmallow import Schema
 
 from ledger import answers, schemas
+from ledger.docs import Page
 from ledger.docs import page as docs_page
 from ledger.errors import Problem
 from ledger.export import checksum, export
@@ -117,8 +119,16 @@ class Reads:
 
     def __init__(self, views: Views, *, home: Home, clock: Callable[[], int]) -> None:
         self._views, self.home, self._clock = views, home, clock
-        self._document = _encode(document(ALL, home.version))
-        self._docs = docs_page(ALL, home.version)
+
+    # Made when somebody asks: a start need not wait for what is hardly ever read.
+
+    @cached_property
+    def _document(self) -> bytes:
+        return _encode(document(ALL, self.home.version))
+
+    @cached_property
+    def _docs(self) -> Page:
+        return docs_page(ALL, self.home.version)
 
     def is_open(self, path: str) -> bool:
         """Is this path answered without a key?"""
