@@ -54,7 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     user = folder / "user"
     home = Home(user / ".claude")
     home.write(*(line(f"msg_{n}", at=NOW - n * 3_600_000) for n in range(1, 5)))
-    Home(user / "work/.claude").write(line("msg_w", session="22222222-2222-4222-8222-222222222222"), name="22222222-2222-4222-8222-222222222222.jsonl")
+    Home(user / "second/.claude").write(line("msg_w", session="22222222-2222-4222-8222-222222222222"), name="22222222-2222-4222-8222-222222222222.jsonl")
     tracker = Tracker(user / "tracker.db", "v1")
     tracker.write(id="session_1", session_type="claude_code", start_time="2026-01-20T10:00:00.000Z", estimated_tokens=1234, is_active=0)
     tracker.close()
