@@ -10,7 +10,7 @@ from ledger.blocks import LENGTH, SAME_WINDOW, Window
 from ledger.pace import Projection, project, spread
 from ledger.prices import PICO
 from ledger.public import block as public_block
-from ledger.public import declared_block
+from ledger.public import declared_block, end_of
 from ledger.session import COST, FIRST, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none
 
@@ -146,10 +146,10 @@ def _grouped(kinds: list[int]) -> dict[str, int]:
 
 
 def _declared(block: dict[str, Any], now: int) -> dict[str, Any]:
-    """A tracker's block: it knows its times and a total, and no more is made of it."""
+    """A tracker's block: it knows its times and a total, and no more is made of it. While it is open its row may name no end."""
     total = block["total_tokens"] or 0
     return {
-        "id": block["id"], "start": block["start_time"], "end": block["end_time"], "basis": "declared", "account": None,
+        "id": block["id"], "start": block["start_time"], "end": end_of(block), "basis": "declared", "account": None,
         "tool": block["session_type"], "percent": None, "percent_basis": None,
         "tokens": {"input": 0, "output": 0, "cache_write": 0, "cache_read": 0, "total": total}, "cost": None, "requests": None,
         "sessions": block["total_sessions"] or 0, "burn": {"tokens_per_minute": None, "cost_per_hour": None, "series": [0] * SERIES},

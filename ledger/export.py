@@ -118,7 +118,8 @@ def _blocks(view: View, since: int | None, until: int | None) -> Iterator[list[I
         for source in view.sources.values():
             found += [public.declared_block(source.name, ref.id, block, now) for ref, block in source.of_kind("block") if isinstance(block, bodies.Block)]
     low, high = iso(since) if since is not None else "", iso(until) if until is not None else "~"
-    yield sorted((block for block in found if (block["end_time"] or "") >= low and (block["start_time"] or "") < high), key=lambda block: block["start_time"] or "")
+    found = [block for block in found if (public.end_of(block) if block["start_time"] else "") >= low and (block["start_time"] or "") < high]
+    yield sorted(found, key=lambda block: block["start_time"] or "")
 
 
 def _days(view: View, since: int | None, until: int | None) -> Iterator[list[Item]]:

@@ -11,7 +11,7 @@ from ledger.blocks import LENGTH, Window
 from ledger.pace import length_of, runs_out, spread
 from ledger.prices import PICO
 from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, UNDIVIDED, Held, Row, tokens_of
-from ledger.times import MINUTE, QUARTER, iso, iso_or_none
+from ledger.times import MINUTE, QUARTER, iso, iso_or_none, parse
 
 if TYPE_CHECKING:
     from ledger.view import View
@@ -64,7 +64,7 @@ def session(view: View, held: Held, now: int) -> dict[str, Any]:
         "machine": body.machine or machine_name(view, held.source),
         "source": held.source,
         "account": body.account,
-        "metadata": body.metadata,
+        "metadata": body.metadata if isinstance(body.metadata, dict) else {},  # always an object: the predecessor's clients look into it
         "provenance": body.provenance,
         "origin": body.origin,
         "tokens": kinds_of(rows),
@@ -205,7 +205,7 @@ def declared_block(source: str, key: str, found: bodies.Block, now: int) -> dict
         "end_time": iso_or_none(found.end_time),
         "basis": "declared",
         "gap": False,
-        "is_active": start <= now < end and not found.is_complete,
+        "is_active": found.start_time is not None and start <= now < end and not found.is_complete,
         "is_complete": found.is_complete,
         "total_sessions": found.total_sessions,
         "total_tokens": found.total_tokens,
@@ -215,6 +215,11 @@ def declared_block(source: str, key: str, found: bodies.Block, now: int) -> dict
         "key": key,
         **_progress(start, end, now),
     }
+
+
+def end_of(block: dict[str, Any]) -> str:
+    """When a block that began ends: a tracker's open one names no end, and runs for five hours."""
+    return str(block["end_time"] or iso(parse(block["start_time"]) + LENGTH))
 
 
 # -- limits and machines ---------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ class SessionAnswer(Answered):
     machine = fields.String(required=True)
     source = fields.String(required=True)
     account = text()
-    metadata = fields.Raw(allow_none=True)
+    metadata = fields.Dict(keys=fields.String(), allow_none=True)
     provenance = fields.String(required=True)
     origin = text()
     tokens = fields.Nested(Tokens, required=True)

@@ -165,9 +165,10 @@ def _with_seal(settings: Settings, options: argparse.Namespace) -> Settings:
 def once(settings: Settings, options: argparse.Namespace) -> int:
     from local_agent import once as single
 
+    logging.getLogger("agent.delivery.state").setLevel(logging.CRITICAL)  # the report tells it
     report = single.run(settings)
     print(json.dumps(report, indent=2) if options.json else single.in_words(report))
-    return DONE if report["in_sync"] else FAILED
+    return DONE if report["in_sync"] else _complain(single.why_not(report), FAILED)
 
 
 def status(settings: Settings, options: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ from local_agent.mirror import MOST_IN_FLIGHT, Mirror
 from local_agent.transport import Reply, Transport
 
 log = logging.getLogger("agent.delivery")
+state_log = logging.getLogger("agent.delivery.state")
+"""How it fares with the relay: news for a service, not for a command that reports it anyway."""
 
 OFFLINE_S, PORTAL_S, UPGRADE_S = 15.0, 60.0, 3600.0
 BEAT_S = 60
@@ -274,9 +276,9 @@ class Delivery:
         calm = {"synced": "", "behind": ""}
         before, now = (calm.get(state, state) for state in (self._last_state, outcome.state))
         if now and now != before:
-            log.log(logging.ERROR if now in ("halted", "upgrade") else logging.WARNING, "relay %s: %s", now, outcome.detail)
+            state_log.log(logging.ERROR if now in ("halted", "upgrade") else logging.WARNING, "relay %s: %s", now, outcome.detail)
         elif before and not now:
-            log.info("relay: in touch again")
+            state_log.info("relay: in touch again")
         self._last_state = outcome.state
 
     # -- what each answer does ------------------------------------------------------------------------

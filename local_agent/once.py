@@ -126,8 +126,12 @@ def in_words(report: dict[str, Any]) -> str:
         pushed = report.get("pushed")
         told = f" ({pushed['changes']} changes in {pushed['messages']} messages, {pushed['bytes']:,} bytes)" if pushed else ""
         lines.append(f"in sync  {report['relay']} holds exactly this{told}")
-    else:
-        lines.append(f"not in sync: {report['detail'] or report['state']}")
     if report.get("stubs"):
         lines.append(f"         {len(report['stubs'])} records cannot be shown there")
     return "\n".join(lines)
+
+
+def why_not(report: dict[str, Any]) -> str:
+    """Why the relay does not hold exactly this, and what to do next."""
+    reason = report["detail"] or report["state"]
+    return f"not in sync: {reason}" + ("" if "python -m" in reason else "; python -m local_agent doctor looks closer")

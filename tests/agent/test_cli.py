@@ -16,7 +16,7 @@ from ledger.keytext import Claims, KeyText, id_of
 from local_agent import cli, settings
 from local_agent.delivery import Outcome
 from local_agent.lock import HomeLock
-from local_agent.once import in_words, push
+from local_agent.once import in_words, push, why_not
 from local_agent.overview import left, paint
 from local_agent.status import gather
 from local_agent.terminal import bar, plain
@@ -62,9 +62,15 @@ def one_line(text: str) -> bool:
 
 
 def test_once_without_a_relay_reads_and_says_what_is_missing(run: Run, tracker: Path) -> None:
-    code, out, _ = run("once", "--tracker", str(tracker))
-    assert code == 1
-    assert "1 session" in out and "pair URL KEY" in out
+    code, out, err = run("once", "--tracker", str(tracker))
+    assert code == 1 and "1 session" in out
+    assert one_line(err) and "pair URL KEY" in err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_once_that_did_not_reach_the_relay_says_why_in_one_line_and_what_to_do(run: Run, tracker: Path, more: tuple[str, ...]) -> None:
+    code, _, err = run("once", *more, "--tracker", str(tracker), "--relay", "http://127.0.0.1:1", "--key", a_key())
+    assert code == 1 and one_line(err) and "not in sync: no answer" in err and "doctor" in err
 
 
 def test_once_reports_as_json_for_scripts(run: Run, tracker: Path) -> None:
@@ -293,5 +299,6 @@ def test_a_single_run_waits_out_short_failures_only() -> None:
 
 
 def test_a_report_in_words_names_what_was_left_out() -> None:
-    text = in_words({"in_sync": False, "detail": "no network", "state": "offline", "records": {"session": 2}, "readers": {"t": {"state": "ok", "skipped": {"no id": 3}}}})
-    assert "2 session" in text and "no id" in text and "not in sync: no network" in text
+    report = {"in_sync": False, "detail": "no network", "state": "offline", "records": {"session": 2}, "readers": {"t": {"state": "ok", "skipped": {"no id": 3}}}}
+    assert "2 session" in in_words(report) and "no id" in in_words(report)
+    assert why_not(report).startswith("not in sync: no network; python -m local_agent doctor")

@@ -65,6 +65,13 @@ def test_a_session_has_every_column_that_the_predecessor_showed(house):
     assert session["duration_minutes"] == 60
 
 
+@pytest.mark.parametrize("metadata", [None, "text", [1], 7])
+def test_metadata_is_an_object_whatever_a_row_says(metadata):
+    house = House()
+    house.laptop().pushes(a_session("s1", metadata=metadata))
+    assert house.get("/sessions/recent")[0]["metadata"] == house.get("/sessions/s1")["metadata"] == {}
+
+
 def test_a_session_says_its_tokens_costs_and_context(house):
     session = house.get("/sessions/s1")
     assert session["tokens"] == {"input": 100, "output": 50, "cache_write_5m": 0, "cache_write_1h": 0, "cache_read": 0}

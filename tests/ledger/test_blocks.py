@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.blocks import LENGTH, Blocks, Window, windows_of
-from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
+from ledger.reads import Access
+from ledger.times import iso
+from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 
 START = ms("2026-11-20T00:00Z")
 
@@ -258,3 +260,21 @@ def test_gaps_are_shown_when_asked_for():
     house.laptop().pushes(a_session("a", use(NOW - 2 * DAY), use(NOW - HOUR)))
     assert [block["gap"] for block in house.get("/five-hour-blocks")] == [False, False]
     assert [block["gap"] for block in house.get("/five-hour-blocks", gaps="true")] == [False, True, False]
+
+
+def test_a_trackers_open_block_has_no_end_yet_and_runs_for_five_hours():
+    house = House()
+    house.laptop().pushes(declared("open", NOW - 2 * HOUR, end_time=None))
+    current = house.get("/analytics/current")["current_block"]
+    assert (current["id"], current["elapsed_minutes"], current["remaining_minutes"], current["tokens"]) == ("open", 120, 180, 900)
+    assert house.get("/v1/feed")["summary"]["block"]["end"] == iso(NOW + 3 * HOUR)
+    assert house.get("/five-hour-blocks")[0]["end_time"] is None  # as the row says
+    exported = house.reads.answer(Access(ALICE, "read"), "GET", "/export", {"kind": "block", "format": "jsonl", "since": iso(NOW - HOUR)}, {})
+    assert b'"open"' in b"".join(exported.stream)
+
+
+def test_a_declared_block_without_a_start_is_never_the_current_one():
+    house = House()
+    house.laptop().pushes(declared("odd", NOW, start_time=None, end_time=NOW + HOUR))
+    assert house.get("/analytics/current")["current_block"] is None
+    assert [block["is_active"] for block in house.get("/five-hour-blocks")] == [False]
