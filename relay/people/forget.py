@@ -15,14 +15,13 @@ from ledger.gather import FORGOTTEN, part_of
 from ledger.keytext import claims_of
 from ledger.record import Ref, hash_of
 from ledger.share import BETWEEN
-from ledger.store import Head, Row, Tombstone
+from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.stores import Ledger
 from relay.keys import KeyRing
 from relay.people import audit, intake, shares, tenants
 from relay.people.tenants import Tenant, Tenants
 from relay.scrub import forget_head
 
-AT_ONCE = 90
 TRIES = 20
 OF_TENANT = ("view", "shares", "members", "tenants", "audit", "alerts", "alert-wishes", "crowds", "watchers")
 """Drawers whose documents are called by the tenant's name, alone or before a | or a /."""
@@ -68,7 +67,7 @@ class Forgetting:
 
     def machine(self, tenant: str, name: str, *, dry_run: bool = False) -> Report:
         """Raises LedgerError where there is no such machine."""
-        sources = [head.source for head in self._store.heads(tenant) if name in (head.source, self._called(tenant, head.source))]
+        sources = [head.source for head in self._store.heads(tenant) if name in (head.source, machine_name(self._store, tenant, head.source))]
         keys = [one.id for one in self._ring.list() if one.tenant == tenant and one.scope == "push" and one.source in (name, *sources)]
         if not sources and not keys:
             raise LedgerError(f"{tenant} has no machine {name!r}: `python -m relay keys list` names them")
@@ -151,13 +150,6 @@ class Forgetting:
 
     # -- records
 
-    def _called(self, tenant: str, source: str) -> str:
-        row = self._store.get(tenant, source, Ref("machine", source))
-        try:
-            return str(bodies.read("machine", row.body).name) if row and row.body else source
-        except bodies.Unreadable:
-            return source
-
     def _clear(self, tenant: str, source: str, wanted: Tenant, dry_run: bool) -> tuple[int, int]:
         """Take what is of the wanted projects out of one source; how many records went, and how many days were trimmed.
 
@@ -231,6 +223,15 @@ class Forgetting:
         report.erased = scour() if scour else True
         self._forgotten(report.tenant)
         return report
+
+
+def machine_name(store: Store, tenant: str, source: str) -> str:
+    """What the machine calls itself; its source where it does not say, or nobody can read it."""
+    row = store.get(tenant, source, Ref("machine", source))
+    try:
+        return (bodies.read("machine", row.body).name if row and row.body else None) or source
+    except bodies.Unreadable:
+        return source
 
 
 def _says(value: object, name: str) -> bool:

@@ -7,14 +7,13 @@ from typing import Any
 
 from ledger.errors import Conflict, LedgerError, Misuse
 from ledger.keytext import KeyText
-from ledger.record import Ref
 from ledger.share import Shown
 from ledger.stores import Ledger
 from relay.keys import KeyRing
 from relay.people import badge
 from relay.people.audit import Audit
 from relay.people.badge import Badges
-from relay.people.forget import Forgetting, Report
+from relay.people.forget import Forgetting, Report, machine_name
 from relay.people.shares import HOLDER, Share, Shares
 from relay.people.tenants import ROLES, Member, Tenant, Tenants
 
@@ -34,9 +33,9 @@ class Office:
 
     def create(self, who: str, name: str, **settings: object) -> str:
         """A new tenant; the key of its first administrator. Raises Misuse, or LedgerError for a name that is taken."""
-        if any(one.tenant == name and one.state == "in force" for one in self._ring.list()) or self._store.heads(name):
-            raise LedgerError(f"there is a tenant {name!r} already: `python -m relay tenants set {name}` changes it")
         try:
+            if any(one.tenant == name and one.state == "in force" for one in self._ring.list()) or self._store.heads(name):
+                raise Conflict
             self._tenants.create(name, **settings)
         except Conflict:
             raise LedgerError(f"there is a tenant {name!r} already: `python -m relay tenants set {name}` changes it") from None
@@ -137,8 +136,7 @@ class Office:
 
     def _source(self, tenant: str, machine: str) -> str:
         for head in self._store.heads(tenant):
-            row = self._store.get(tenant, head.source, Ref("machine", head.source))
-            if machine == head.source or (row is not None and row.body and f'"name":"{machine}"' in row.body.replace('": "', '":"')):
+            if machine in (head.source, machine_name(self._store, tenant, head.source)):
                 return head.source
         raise Misuse(f"{tenant} has no machine {machine[:60]!r}: `python -m relay tenants show {tenant}` names them")
 

@@ -314,6 +314,15 @@ def test_a_link_that_makes_no_sense_is_refused_in_one_line(how: dict[str, Any], 
     assert answer.status_code == 400 and told in json.loads(answer.data)["detail"]
 
 
+@pytest.mark.parametrize("name", ['Ann "the fast" laptop', "Büro", "back\\slash"])
+def test_a_link_of_one_machine_takes_its_name_whatever_letters_it_has(name: str) -> None:
+    house = RelayHouse()
+    Laptop(house.store, "desk", clock=house.clock).pushes(("machine", "desk", {"name": "desk", "readers": {"odd": {"name": name}}}))
+    Laptop(house.store, "lap", clock=house.clock).pushes(("machine", "lap", {"name": name}))
+    shared(house, shows=["totals"], machine=name)
+    assert [share.machine for share in house.relay.office.shares("alice")] == ["lap"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_records_themselves_hold_nothing_that_is_hidden(kind: str) -> None:
     """The answers are cut a second time; neither wall leans on the other."""
