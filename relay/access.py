@@ -35,11 +35,11 @@ audit = logging.getLogger("audit")
 
 @dataclass(slots=True)
 class Entered:
-    """Somebody who was let in. *quota* are headers that say how much more they may ask."""
+    """Somebody who was let in: *key_id* is "" for a shared key, *until* when that must be looked at again (ms),
+    *quota* are headers that say how much more they may ask."""
 
     access: Access
     key_id: str
-    expires: int
     until: int
     quota: dict[str, str] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class Door:
     def _counted(self, found: Entered, now: int) -> Entered:
         """One request more of this key and of its tenant. Raises Problem 429."""
         self._limits.tenant.take(found.access.tenant, now)
-        return Entered(found.access, found.key_id, found.expires, found.until, self._limits.key.take(found.key_id or SHARED, now))
+        return Entered(found.access, found.key_id, found.until, self._limits.key.take(found.key_id or SHARED, now))
 
     def posts(self, headers: Mapping[str, str], address: str) -> str:
         """The tenant whose old client posts. Raises Problem 401 or 429."""
@@ -95,16 +95,15 @@ class Door:
         """Count a request of *address*; the headers that say how many are left. Raises Problem 429."""
         return self._limits.address.take(address, self._clock())
 
-    def still(self, key_id: str, until: int = 0) -> bool:
-        """Whether a live viewer who came with that key may stay. Raises what the store raises."""
-        now = self._clock()
+    def still(self, key_id: str) -> bool:
+        """Whether a live viewer who came with that key ("" for a shared one) may stay. Raises what the store raises."""
         if not key_id:
             return bool(self._shared)
         try:
-            self._ring.find(key_id, now)
+            self._ring.find(key_id, self._clock())
         except Problem:
             return False
-        return not until or now < until
+        return True
 
     def _recall(self, token: str, now: int) -> Entered | None:
         found = self._believed.get(_name(token))
@@ -114,7 +113,7 @@ class Door:
         if token.startswith("sr_"):
             entered = self._by_key(token, address, now)
         elif self._is_shared(token, address, now):
-            entered = Entered(Access(self._tenant, "read", None), "", 0, now + BELIEVED_MS)
+            entered = Entered(Access(self._tenant, "read", None), "", now + BELIEVED_MS)
         else:
             raise self._refused(Problem(401, "unknown-key", "this is no key of this relay"), address, now)
         with self._lock:
@@ -129,13 +128,12 @@ class Door:
         except Problem as problem:
             raise self._refused(problem, address, now) from None
         self._note(found.id, address, now)
-        expires = found.expires
-        until = min(now + BELIEVED_MS, expires) if expires else now + BELIEVED_MS
+        until = min(now + BELIEVED_MS, found.expires) if found.expires else now + BELIEVED_MS
         try:
             access = self._access(found)
         except Problem as problem:
             raise self._refused(problem, address, now) from None
-        return Entered(access, found.id, expires, until)
+        return Entered(access, found.id, until)
 
     def _access(self, found: Found) -> Access:
         """What a key reads. Raises Problem 401 for a link whose share is gone: it opens nothing then, never more."""

@@ -30,11 +30,11 @@ class Admissions:
         if ticket:
             self._door.take_address(address_of(asked.client))
             held = self._tickets.redeem(ticket, origin)
-            tenant, key_id, expires = held.tenant, held.key_id, held.expires
-            if not self._door.still(key_id, expires):
+            tenant, key_id = held.tenant, held.key_id
+            if not self._door.still(key_id):
                 raise Problem(401, "key-revoked", "the key behind this ticket is no longer in force")
         else:
             entered = self._door.enter(asked.headers, address_of(asked.client), scopes=ANY)
-            tenant, key_id, expires = entered.access.tenant, entered.key_id, entered.expires
+            tenant, key_id = entered.access.tenant, entered.key_id
         asked.note.update(tenant=tenant, key=key_id[-12:] or "shared")
-        return Admission(tenant, partial(self._door.still, key_id, expires))
+        return Admission(tenant, partial(self._door.still, key_id))

@@ -22,17 +22,16 @@ class Ticket:
 
     tenant: str
     key_id: str = ""
-    expires: int = 0
 
 
 class Tickets:
-    def __init__(self, shelf: Shelf, clock: Callable[[], int], *, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> None:
-        self._shelf, self._clock, self._make = shelf, clock, make
+    def __init__(self, shelf: Shelf, clock: Callable[[], int]) -> None:
+        self._shelf, self._clock = shelf, clock
 
     def issue(self, ticket: Ticket, origin: str) -> str:
         """A new ticket, for a page of *origin* ("" where there is none)."""
-        text, now = self._make(), self._clock()
-        value = {"tenant": ticket.tenant, "key": ticket.key_id, "until": ticket.expires, "origin": origin}
+        text, now = secrets.token_urlsafe(24), self._clock()
+        value = {"tenant": ticket.tenant, "key": ticket.key_id, "origin": origin}
         self._shelf.put(DRAWER, _hash(text), value, now=now, expect=0, expires=now + GOOD_FOR_MS)
         return text
 
@@ -42,8 +41,7 @@ class Tickets:
         document = self._shelf.take(DRAWER, name, now=self._clock())
         if document is None or not self._shelf.drop(DRAWER, name, expect=document.version) or document.value["origin"] != origin:
             raise Problem(401, "unknown-key", "this ticket is used up, too old, or of another page: ask for a new one")
-        tenant, key, until = (document.value[part] for part in ("tenant", "key", "until"))
-        return Ticket(str(tenant), str(key), until if isinstance(until, int) else 0)
+        return Ticket(str(document.value["tenant"]), str(document.value["key"]))
 
 
 def answer(ticket: str, url: str = "") -> dict[str, Sequence[str] | str | int]:
