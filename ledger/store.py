@@ -14,6 +14,9 @@ from ledger.record import Ref
 
 TOMBSTONE_MS = 24 * 3600 * 1000
 """How long a deletion is kept for the feed, in milliseconds."""
+AT_ONCE = 90
+"""Rows, deletions or refs that every store takes at once."""
+SILENT_BEATS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Head:
     beat_s: int = 60
     agent: str = "{}"
     purged_seq: int = 0
+
+    @property
+    def silent_from(self) -> float:
+        """When the source counts as silent, in milliseconds: it missed two beats, and half a beat went by."""
+        return self.last_seen + SILENT_BEATS * self.beat_s * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Store(Protocol):
         ...
 
     def hashes(self, tenant: str, source: str, lease: str, refs: Sequence[Ref]) -> dict[Ref, int]:
-        """The hashes of those *refs* that have a row of *lease*; at most 90 refs."""
+        """The hashes of those *refs* that have a row of *lease*; at most AT_ONCE of them."""
         ...
 
     def apply(

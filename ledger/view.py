@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 ACTIVE_MS = 5 * MINUTE
 TELEMETRY = "~otel:"
 """How sources begin that only telemetry tells of. No agent and no post can be called so."""
-SILENT_BEATS = 2.5
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
+MOST_VIEWS = 200
 
 
 class View:
@@ -249,7 +249,7 @@ class View:
 
     def is_fresh(self, source: str, now: int) -> bool:
         known = self.sources.get(source)
-        return known is not None and now < known.head.last_seen + SILENT_BEATS * known.head.beat_s * 1000
+        return known is not None and now < known.head.silent_from
 
     def is_active(self, held: Held, now: int) -> bool:
         # A tracker says itself whether a session goes on; of a transcript only its last line tells.
@@ -376,9 +376,9 @@ class Views:
     *also* are other names by which a machine may be asked for, with the source that each means.
     """
 
-    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, most: int = 200, shelf: Shelf | None = None,
+    def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, shelf: Shelf | None = None,
                  also: Mapping[str, str] | None = None, zone_of: Callable[[str], str | None] | None = None) -> None:  # fmt: skip
-        self._store, self._book, self._clock, self._most, self._shelf = store, book, clock, most, shelf
+        self._store, self._book, self._clock, self._shelf = store, book, clock, shelf
         self._also, self._zone_of = also, zone_of
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
@@ -391,7 +391,7 @@ class Views:
                 view = self._views[tenant] = View(tenant, self._store, self._book, self._clock, self._also)
                 view.zone_of = self._zone_of
             self._views.move_to_end(tenant)
-            while len(self._views) > self._most:
+            while len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
         if self._shelf is None:
             view.advance()

@@ -10,7 +10,6 @@ from ledger.gauges import labelled, many, one, usage
 if TYPE_CHECKING:
     from relay.app import Relay
 
-SILENT_BEATS = 2.5
 PREFIX = "session_relay"
 
 
@@ -26,7 +25,7 @@ def _lines(relay: Relay) -> Iterator[str]:
     now, health = relay.clock(), relay.health
     tenants = relay.store.tenants()
     heads = [head for tenant in tenants for head in relay.store.heads(tenant)]
-    fresh = sum(now < head.last_seen + SILENT_BEATS * head.beat_s * 1000 for head in heads)
+    fresh = sum(now < head.silent_from for head in heads)
     live = relay.live.statistics()
     trouble = health.trouble(relay)
     yield from labelled(f"{PREFIX}_info", "gauge", "which version this is", [({"version": __version__}, 1)])

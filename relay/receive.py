@@ -128,8 +128,7 @@ def _agree(store: Store, tenant: str, head: Head, signed: Signed, terms: Terms, 
 
 def _is_noticed(before: Head, after: Head, now: int) -> bool:
     """A beat is news to viewers only where the machine was thought gone, or goes."""
-    was_fresh = now < before.last_seen + before.beat_s * 2500
-    return before != after and (not was_fresh or after.beat_s == 0)
+    return before != after and (now >= before.silent_from or after.beat_s == 0)
 
 
 def _write_if_changed(store: Store, tenant: str, before: Head | None, after: Head) -> None:
