@@ -4,11 +4,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ledger import bodies, public, summary
+from ledger import public, summary
 from ledger.current import current
 from ledger.errors import Problem
 from ledger.prices import KINDS as RATE_KINDS
-from ledger.prices import PICO
+from ledger.prices import PER_MILLION, PICO
 from ledger.search import Query
 from ledger.session import AT, CLASS, COST, MODEL, REPORTED, UNDIVIDED, Held, Row
 from ledger.times import MINUTE, iso, iso_or_none, parse, shift, zone
@@ -77,7 +77,7 @@ def _lines(asked: Asked, row: Row) -> Iterable[Json]:
         rate = getattr(rates, rate_kind) if rates else None
         yield {
             "at": iso(row[AT]), "model": model, "price_class": price_class, "kind": "undivided" if row[CLASS] == UNDIVIDED else kind, "tokens": tokens,
-            "usd_per_million": None if rate is None else rate / 1_000_000, "amount": None if rate is None else rate * tokens / PICO,
+            "usd_per_million": None if rate is None else rate / PER_MILLION, "amount": None if rate is None else rate * tokens / PICO,
             "source": rates.source if rates else None, "source_date": rates.date if rates else None, "since": rates.since if rates else None,
         }  # fmt: skip
 
@@ -91,17 +91,8 @@ def blocks(asked: Asked) -> list[Json]:
     for account, made in view.accounts():
         chosen = [window for window in made.all() if asked.args["gaps"] or not window.gap]
         found += [public.block(view, account, window, asked.now) for window in chosen[-asked.args["limit"] :]]
-    found += declared_blocks(asked)
+    found += public.declared_blocks(view, asked.now)
     return sorted(found, key=lambda block: (block["start_time"] or "", block["id"]), reverse=True)[: asked.args["limit"]]
-
-
-def declared_blocks(asked: Asked) -> list[Json]:
-    found = []
-    for source in asked.view.sources.values():
-        for ref, block in source.of_kind("block"):
-            assert isinstance(block, bodies.Block)
-            found.append(public.declared_block(source.name, ref.id, block, asked.now))
-    return found
 
 
 def limits(asked: Asked) -> list[Json]:

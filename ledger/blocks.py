@@ -249,11 +249,3 @@ class Blocks:
         opened: dict[str, Sequence[Row]] = {}
         days = [day for day in range(start // DAY, end // DAY + 1) if day in self._days]
         return [row for day in days for first, _, _, row in self._of_day(day, start, opened) if first <= end]
-
-
-def floor_place(blocks: Sequence[Window], at: int) -> Window | None:
-    """The block (not a gap) whose time holds *at*, newest start first."""
-    for block in reversed(blocks):
-        if not block.gap and block.start <= at < block.end:
-            return block
-    return None

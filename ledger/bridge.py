@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
 from ledger.errors import Problem
 from ledger.kept import Answer, Headers
 
 BODY_MS = 30_000
+MOST_WAITING = 256
 _STUCK_S = 30.0
 _PROBLEM = "application/problem+json"
 Scope = Mapping[str, Any]
@@ -60,9 +62,9 @@ async def _collected(receive: Callable[[], Any], most: int) -> bytes:
 class Bridge:
     """Calls *app* in *pool*. Short answers come back whole; an answer of several parts is sent as it is made."""
 
-    def __init__(self, app: Wsgi, pool: Executor, *, most_waiting: int = 256) -> None:
+    def __init__(self, app: Wsgi, pool: Executor) -> None:
         self._app, self._pool = app, pool
-        self._room = most_waiting
+        self._room = MOST_WAITING
 
     async def call(self, scope: Scope, body: bytes, send: Callable[[Any], Any], note: dict[str, Any]) -> Answer | None:
         """The whole answer, or None if it went out in parts already."""
@@ -103,9 +105,7 @@ class Bridge:
             asyncio.run_coroutine_threadsafe(send(message), loop).result(_STUCK_S)
 
         out({"type": "http.response.start", "status": status, "headers": headers})
-        for part in (first, second, *()):
-            out({"type": "http.response.body", "body": part, "more_body": True})
-        for part in rest:
+        for part in chain((first, second), rest):
             out({"type": "http.response.body", "body": part, "more_body": True})
         out({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -1,6 +1,7 @@
 """The block that is open now: how much of it is used, how fast, and where that leads."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from ledger.blocks import LENGTH, SAME_WINDOW, Window
 from ledger.pace import Projection, project, spread
 from ledger.prices import PICO
 from ledger.public import block as public_block
-from ledger.public import declared_block, end_of
+from ledger.public import declared_blocks, end_of
 from ledger.session import COST, FIRST, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none
 
@@ -27,11 +28,7 @@ def current(view: View, now: int) -> tuple[dict[str, Any] | None, Account | None
     if found:
         window, account = max(found, key=lambda pair: (pair[0].basis == "official", pair[0].cost, pair[0].tokens, pair[1]))
         return _describe(view, account, window, now), account
-    declared = [
-        declared_block(source.name, ref.id, block, now)
-        for source in view.sources.values() for ref, block in source.of_kind("block") if isinstance(block, bodies.Block)
-    ]  # fmt: skip
-    active = [block for block in declared if block["is_active"]]
+    active = [block for block in declared_blocks(view, now) if block["is_active"]]
     return (_declared(max(active, key=lambda block: str(block["start_time"])), now) if active else None), _newest_account(view)
 
 
@@ -68,14 +65,15 @@ def _describe(view: View, account: Account, window: Window, now: int) -> dict[st
     official = limit is not None
     percent = float(limit.used_percent) if limit else (window.tokens / earlier * 100 if earlier else None)
     shown = public_block(view, account, window, now)
-    by_tokens = samples(rows, window.start, now, tokens_of)
-    by_cost = samples(rows, window.start, now, _cost_of)
+    by_tokens = samples(rows, now, tokens_of)
+    by_cost = samples(rows, now, _cost_of)
     elapsed, left = now - (window.first if rows else now), window.end - now
     ahead, money = project(by_tokens, elapsed, left), project(by_cost, elapsed, left)
     # An account's share grows with what its use costs, not with its tokens: cache reads weigh little.
     weights, weighed = (by_cost, money) if window.cost else (by_tokens, ahead)
     ceiling = 100.0 if official else float(earlier) if earlier else None
-    factor = _factor(limit.used_percent, weighed, sum(weights)) if limit else 1.0
+    whole = sum(weights)
+    factor = (limit.used_percent / whole if whole else 0.0) if limit else 1.0
     basis = weighed if official else ahead
     used = float(limit.used_percent) if limit else float(window.tokens)
     return {
@@ -94,10 +92,6 @@ def _cost_of(row: Row) -> int:
     return max(row[COST], 0)
 
 
-def _factor(percent: float, weighed: Projection, sum_: float) -> float:
-    return percent / sum_ if sum_ else 0.0
-
-
 def _projection(basis: Projection, factor: float, used: float, ceiling: float | None, official: bool, now: int, end: int) -> dict[str, Any]:
     """The projection as a share of the limit; without a limit there is only an amount."""
     scaled = Projection(basis.middle * factor, basis.low * factor, basis.high * factor, basis.rate * factor)
@@ -109,7 +103,7 @@ def _projection(basis: Projection, factor: float, used: float, ceiling: float | 
     return {"percent": middle, "low": low, "high": high, "hit_at": iso_or_none(hit)}
 
 
-def samples(rows: list[Row], start: int, now: int, weight: Any) -> list[float]:
+def samples(rows: list[Row], now: int, weight: Callable[[Row], float]) -> list[float]:
     """The weight of the rows in each quarter-hour from the first use to now."""
     if not rows:
         return []
@@ -159,7 +153,7 @@ def _declared(block: dict[str, Any], now: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def recent_blocks(view: View, account: Account | None, now: int) -> list[dict[str, Any]]:
+def recent_blocks(view: View, account: Account | None) -> list[dict[str, Any]]:
     """The newest blocks of an account, oldest first. Gaps are the time between them, and not shown."""
     if account is None:
         return []

@@ -115,8 +115,7 @@ def _blocks(view: View, since: int | None, until: int | None) -> Iterator[list[I
     with view.lock:
         now = view.clock()
         found = [public.block(view, account, window, now) for account, made in view.accounts() for window in made.all() if not window.gap]
-        for source in view.sources.values():
-            found += [public.declared_block(source.name, ref.id, block, now) for ref, block in source.of_kind("block") if isinstance(block, bodies.Block)]
+        found += public.declared_blocks(view, now)
     low, high = iso(since) if since is not None else "", iso(until) if until is not None else "~"
     found = [block for block in found if (public.end_of(block) if block["start_time"] else "") >= low and (block["start_time"] or "") < high]
     yield sorted(found, key=lambda block: block["start_time"] or "")

@@ -24,6 +24,7 @@ from ledger.viewers import Admission, Frame, Message, Rest, Send, Viewer
 
 MERGE_S = 0.05
 """Changes within this window travel together; the first one travels at once."""
+MOST_VIEWERS = 12_000
 LONGEST_QUEUE = 64
 LONGEST_SAID = 64 * 1024
 STUCK_S = 30.0
@@ -44,7 +45,7 @@ class Live:
     """The hub. Everything but changed() and broadcast() runs on the loop that start() was called on.
 
     *feed* answers (tenant, cursor, zone, sessions); *first* gives the messages a new viewer is greeted with
-    (again when it says request_data); *on_message* hears what the hub does not know. All may block: they run in *pool*.
+    (again when it says request_data). Both may block: they run in *pool*.
     """
 
     def __init__(
@@ -53,12 +54,10 @@ class Live:
         *,
         clock: Callable[[], int],
         first: Callable[[Viewer], list[Message]] | None = None,
-        on_message: Callable[[Viewer, Message], None] | None = None,
         beat_ms: int = 20_000,
-        most: int = 12_000,
     ) -> None:
-        self._feed, self._clock, self._first, self._on_message = feed, clock, first, on_message
-        self._beat_s, self._most = beat_ms / 1000, most
+        self._feed, self._clock, self._first = feed, clock, first
+        self._beat_s = beat_ms / 1000
         self._viewers: dict[str, set[Viewer]] = {}
         self._shared: defaultdict[str, set[str]] = defaultdict(set)
         """By tenant, what of it is watched: itself, and what it shares."""
@@ -168,7 +167,7 @@ class Live:
 
     def join(self, admission: Admission, send: Send, *, is_sse: bool, abort: Callable[[], None]) -> Viewer:
         """A new viewer. Raises Problem 503 when there is no room for one more."""
-        if self.count >= self._most:
+        if self.count >= MOST_VIEWERS:
             raise Problem(503, "store-unavailable", "too many viewers: try again in a minute", headers={"Retry-After": "60"})
         self._next_id += 1
         self._tallies[admission.tenant]["total"] += 1
@@ -233,10 +232,6 @@ class Live:
             case "subscribe":
                 if viewer.may_ask(now):
                     await self.subscribe(viewer, message.get("cursor"), message.get("tz"), message.get("sessions"))
-            case _:
-                heard = self._on_message
-                if heard is not None and viewer.may_ask(now):
-                    await self._in_pool(lambda: heard(viewer, message))
 
     async def subscribe(self, viewer: Viewer, cursor: object = None, tz: object = None, sessions: object = None) -> None:
         """From now on the viewer gets the feed; first what it has missed since *cursor*. Odd values count as not given."""

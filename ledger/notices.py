@@ -43,7 +43,7 @@ def _heading(block: Mapping[str, Any] | None) -> Iterable[Notice]:
     if block is None or block["unit"] != "percent" or not block["projection"]["hit_at"] or (block["percent"] or 0) >= 100:
         return
     hit = block["projection"]["hit_at"]
-    early = _span(parse(block["end"]) - parse(hit))
+    early = span(parse(block["end"]) - parse(hit))
     yield _notice(f"heading/{block['id']}", "warn", f"Heading to reach the limit {early} before the block resets.", hit)
 
 
@@ -54,7 +54,7 @@ def _pace(limits: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
             continue
         if limit["percent"] < (limit["pace_percent"] or 0) + AHEAD:
             continue
-        early = _span(parse(limit["resets_at"]) - parse(limit["runs_out_at"]))
+        early = span(parse(limit["resets_at"]) - parse(limit["runs_out_at"]))
         text = f"{limit['label']}: ahead of its pace. At this rate it runs out {early} before it resets."
         yield _notice(f"pace/{limit['key']}/{limit['resets_at']}", "warn", text, limit["runs_out_at"])
 
@@ -75,7 +75,7 @@ def _refused(refused: Mapping[str, int]) -> Iterable[Notice]:
         yield _notice(f"stubs/{source}", "info", f"{count} record{'s' if count > 1 else ''} of {source} could not be taken in.", None)
 
 
-def _span(ms: int) -> str:
+def span(ms: int) -> str:
     """ "49m", "3h 20m", "46 hours" as people say it; to the nearest minute and half a minute up, as the page does."""
     minutes = max((ms + 30_000) // 60_000, 0)
     if minutes < 60:

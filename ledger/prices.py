@@ -44,10 +44,6 @@ class Rates:
             self.input * input + self.output * output + self.write_5m * write_5m + self.write_1h * write_1h + self.read * read
         )
 
-    def per_million(self) -> dict[str, float]:
-        """The same in USD per million tokens, for people."""
-        return {kind: getattr(self, kind) / PER_MILLION for kind in KINDS}
-
 
 class PriceBook:
     """Answers what a model's tokens cost at a time. Immutable; safe to share between threads."""
@@ -112,13 +108,6 @@ class PriceBook:
             return 0
         rates = self.rates(model, price_class, at_ms)
         return None if rates is None else rates.amount(*counts)
-
-    def cost(
-        self, model: str, price_class: str, at_ms: int, input: int, output: int, w5: int, w1: int, read: int, requests: int = 1
-    ) -> float | None:
-        """The cost in USD; None is unpriced. *requests* is taken for prices by request, of which there are none yet."""
-        pico = self.pico(model, price_class, at_ms, (input, output, w5, w1, read))
-        return None if pico is None else pico / PICO
 
     def long_threshold(self, model: str, at_ms: int) -> int | None:
         """Prompt tokens above which a whole request belongs to the class "long:N" (N in thousands)."""

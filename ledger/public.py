@@ -193,7 +193,15 @@ def _progress(start: int, end: int, now: int) -> dict[str, Any]:
     return {"duration_minutes": max(end - start, 0) // MINUTE, "progress_percent": round(min(max(share, 0.0), 100.0), 1)}
 
 
-def declared_block(source: str, key: str, found: bodies.Block, now: int) -> dict[str, Any]:
+def declared_blocks(view: View, now: int) -> list[dict[str, Any]]:
+    """Every block that a tracker of any machine declares."""
+    return [
+        _declared_block(source.name, ref.id, block, now)
+        for source in view.sources.values() for ref, block in source.of_kind("block") if isinstance(block, bodies.Block)
+    ]  # fmt: skip
+
+
+def _declared_block(source: str, key: str, found: bodies.Block, now: int) -> dict[str, Any]:
     """A block that a tracker declares, with every column of its row."""
     start = found.start_time or 0
     end = found.end_time if found.end_time is not None else start + LENGTH

@@ -126,7 +126,6 @@ class Held:
     models: tuple[str, ...]
     open: bool
     declared: bool
-    observed_usage: bool
 
     def rows(self) -> list[Row]:
         """All usage, older parts included."""
@@ -161,7 +160,7 @@ def hold(
         start=start, last=last, tokens=body.estimated_tokens if declared else (counted or body.estimated_tokens),
         cost=sum(priced) if priced else None, session_type=body.session_type, project=body.project or None,
         machine=body.machine or source, account=body.account or "", models=tuple(_shared(models)),
-        open=body.is_active and not body.stale, declared=declared, observed_usage=bool(rows) and not declared,
+        open=body.is_active and not body.stale, declared=declared,
     )  # fmt: skip
 
 

@@ -108,9 +108,9 @@ class SharedViews(Views):
     """Views of tenants, and of what is shared of them: "tenant|share". *shown_of* says what a share shows, None for one that is no more."""
 
     def __init__(self, store: Store, book: PriceBook, clock: Callable[[], int], *, shown_of: Callable[[str], tuple[Shown, bytes] | None],
-                 shelf: Shelf | None = None, zone_of: Callable[[str], str | None] | None = None, most_shared: int = MOST) -> None:  # fmt: skip
+                 shelf: Shelf | None = None, zone_of: Callable[[str], str | None] | None = None) -> None:  # fmt: skip
         super().__init__(store, book, clock, shelf=shelf, zone_of=zone_of)
-        self._shown_of, self._most_shared = shown_of, most_shared
+        self._shown_of = shown_of
         self._shared: OrderedDict[str, SharedView] = OrderedDict()
         self._shared_lock = Lock()
 
@@ -133,7 +133,7 @@ class SharedViews(Views):
     def _make_room(self) -> None:
         """Whoever was asked for least is read anew when asked for next."""
         with self._shared_lock:
-            while len(self._shared) > 1 and (len(self._shared) > self._most_shared or sum(len(view.order) for view in self._shared.values()) > MOST_SESSIONS):
+            while len(self._shared) > 1 and (len(self._shared) > MOST or sum(len(view.order) for view in self._shared.values()) > MOST_SESSIONS):
                 self._shared.popitem(last=False)
 
     def _made(self, tenant: str) -> SharedView:

@@ -59,7 +59,6 @@ class Shell:
         logger: Logger | None = None,
         clock: Callable[[], int] = now_ms,
         kept: Kept | None = None,
-        threads: int = THREADS,
     ) -> None:
         self.live, self._admit, self._who, self._native = live, admit, who, native or {}
         self._sockets, self._streams = frozenset(sockets), frozenset(streams)
@@ -67,9 +66,9 @@ class Shell:
         self._logger, self._clock = logger, clock
         self._kept = kept or Kept()
         self._flying: dict[Hashable, asyncio.Event] = {}
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="shell")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="shell")
         # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
-        self._natives = ThreadPoolExecutor(max(1, threads // 2), thread_name_prefix="native")
+        self._natives = ThreadPoolExecutor(max(1, THREADS // 2), thread_name_prefix="native")
         self._lane = Lane()
         self._bridge = Bridge(app, self._pool)
 

@@ -56,7 +56,7 @@ def _summary(view: View, tz: str, now: int) -> dict[str, Any]:
     return {
         "tz": tz,
         "block": block,
-        "recent_blocks": recent_blocks(view, account, minute),
+        "recent_blocks": recent_blocks(view, account),
         "limits": limits,
         "days": [days.public(date, called) for date, _ in days.between(shift(today, 1 - CALENDAR), today)],
         "hours": days.hours(shift(today, 1 - MONTH), today),

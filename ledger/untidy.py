@@ -19,6 +19,8 @@ _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
 _PATH = re.compile(r"\s*(/|~|[A-Za-z]:[\\/]|\\\\|file:)")
+LARGEST_OBJECT = 4096
+"""Bytes of JSON."""
 TALK = frozenset(("prompt", "prompts", "first_prompt", "last_prompt", "message", "messages", "content", "response", "transcript"))
 """What people and tools said to each other stays on the machine."""
 
@@ -120,15 +122,15 @@ def json_object(value: object) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def small_object(value: object, most: int = 4096) -> dict[str, object]:
-    """A JSON object as it may travel: well-formed, flat enough, at most *most* bytes, without talk and whole paths.
+def small_object(value: object) -> dict[str, object]:
+    """A JSON object as it may travel: well-formed, flat enough, at most LARGEST_OBJECT bytes, without talk and whole paths.
 
     What is too large goes first, member by member, so that small facts survive a large neighbour.
     """
     kept = _tidied(json_object(value), 4)
     found = kept if isinstance(kept, dict) else {}
     sizes = {name: len(json.dumps({name: each}, ensure_ascii=False, separators=(",", ":")).encode()) for name, each in found.items()}
-    room, fitting = most, {}
+    room, fitting = LARGEST_OBJECT, {}
     for name in sorted(found, key=lambda name: (sizes[name], name)):
         room -= sizes[name]
         if room >= 0:

@@ -15,11 +15,12 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from ledger.errors import Problem
 from ledger.record import ID
+from ledger.store import AT_ONCE
 from ledger.strict import NotStrict, strict_json
 
 VERSION = 1
 SPOKEN = (VERSION - 1, VERSION)
-MAX_CHANGES = 90
+MAX_CHANGES = AT_ONCE
 MAX_WIRE = 1 << 20
 MAX_INFLATED = 4 << 20
 MAX_BODY = 64 << 10
@@ -97,7 +98,7 @@ class StubSchema(RefSchema):
 
 
 class TakenSchema(_Message):
-    """The answer to a message that was taken."""
+    """The answer to a message that was taken: a relay must say this, and may say more."""
 
     v = _number(required=True)
     re = _text(required=True, metadata={"description": "the webhook-id that is answered"})
@@ -112,16 +113,8 @@ class TakenSchema(_Message):
     server_time = _number(required=True, metadata={"description": "milliseconds since 1970 UTC"})
     beat_s = _number(required=True)
     max_changes = _number(required=True)
+    apart_s = _number(metadata={"description": "how far apart pushes should be while nobody watches; absent: as the agent likes"})
     notices = fields.List(fields.String(), load_default=list)
-
-
-class ProblemSchema(_Message):
-    """What went wrong (RFC 9457), with a stable type."""
-
-    type = _text(required=True)
-    title = _text(required=True)
-    status = _number(required=True)
-    detail = _text(required=True)
 
 
 class Ref(msgspec.Struct, frozen=True):
@@ -215,15 +208,15 @@ def _is_id(text: str) -> bool:
     return ID.fullmatch(text) is not None
 
 
-def inflate(data: bytes, most: int = MAX_INFLATED) -> bytes:
-    """The one gzip member that *data* is, whole. Raises Problem 400 or 413, having inflated no more than *most*."""
+def inflate(data: bytes) -> bytes:
+    """The one gzip member that *data* is, whole. Raises Problem 400 or 413, having inflated no more than MAX_INFLATED."""
     machine = zlib.decompressobj(31)
     try:
-        text = machine.decompress(data, most + 1)
+        text = machine.decompress(data, MAX_INFLATED + 1)
     except zlib.error:
         raise Problem(400, "malformed", "the body is not gzip as its header says") from None
-    if len(text) > most:
-        raise Problem(413, "too-large", f"the body inflates to more than {most} bytes: send fewer records at once")
+    if len(text) > MAX_INFLATED:
+        raise Problem(413, "too-large", f"the body inflates to more than {MAX_INFLATED} bytes: send fewer records at once")
     if not machine.eof or machine.unused_data:
         raise Problem(400, "malformed", "the gzip body is cut off, or something follows it")
     return text

@@ -58,7 +58,7 @@ class Agent:
         self.archive.on_change = self._changed
 
     def _courier(self, identity: Identity) -> Courier | None:
-        delivery = None if identity.copied else open_delivery(self.settings, identity, self.archive, self._report)
+        delivery = None if identity.copied else open_delivery(self.settings, self.archive, self._report)
         if identity.copied:
             log.error("this home was copied from another computer, so nothing is pushed: pair this one with a key of its own")
         if delivery is None:

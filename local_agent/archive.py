@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ledger.errors import Full, LedgerError, Unusable
 from ledger.record import MODULUS, Record, Ref
-from ledger.store import Head, Row, Tombstone
+from ledger.store import AT_ONCE, Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
 from local_agent.refuge import EnduringStore
@@ -24,7 +24,6 @@ from local_agent.refuge import EnduringStore
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
 RETRY_FULL_MS = 60_000
-MOST_REFS = 90
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agent_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -219,8 +218,8 @@ class Archive:
 
     def _hashes(self, store: SqliteStore, lease: str, refs: list[Ref]) -> dict[Ref, int]:
         found: dict[Ref, int] = {}
-        for start in range(0, len(refs), MOST_REFS):
-            found |= store.hashes(LOCAL, self.source, lease, refs[start : start + MOST_REFS])
+        for start in range(0, len(refs), AT_ONCE):
+            found |= store.hashes(LOCAL, self.source, lease, refs[start : start + AT_ONCE])
         return found
 
     def beat(self, now: int) -> None:

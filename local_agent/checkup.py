@@ -27,7 +27,7 @@ class Nothing:
         raise AttributeError(name)
 
 
-def prover(settings: Settings, url: str, aud: str, key_text: str, transport: HttpTransport) -> Delivery:
+def prover(url: str, aud: str, key_text: str, transport: HttpTransport) -> Delivery:
     key = pairing.read_key(key_text)
     return Delivery(Nothing(), transport, pairing.relay_of(url, aud, key), report=lambda *, whole=True: {"version": VERSION})  # type: ignore[arg-type]
 
@@ -38,7 +38,7 @@ def pair(settings: Settings, url: str, key_text: str) -> str:
     key = pairing.read_key(key_text)
     transport = HttpTransport(open_session(url))
     found = pairing.look(transport, url, now_ms())
-    pairing.prove(prover(settings, url, found.aud, key_text, transport), now_ms())
+    pairing.prove(prover(url, found.aud, key_text, transport), now_ms())
     known = doctor.known_identity(settings.home)
     if isinstance(known, Identity) and known.copied:
         adopt(settings.home)
@@ -85,7 +85,7 @@ def _key(settings: Settings, relay: pairing.Found | pairing.NotPaired | None) ->
         return None
     try:
         transport = HttpTransport(open_session(relay.url))
-        pairing.prove(prover(settings, relay.url, settings.aud or relay.url, settings.key, transport), now_ms())
+        pairing.prove(prover(relay.url, settings.aud or relay.url, settings.key, transport), now_ms())
     except pairing.NotPaired as error:
         return error
     except LedgerError:

@@ -29,7 +29,6 @@ from local_agent.pairing import SKEW_S, Found, NotPaired
 from local_agent.settings import KEY_FILE, Settings, read_secret
 
 LEAST_FREE = 200 << 20
-STALE_MS = 600_000
 NEW_KEY = "python -m relay keys create --scope push --source NAME   (on the relay), then  python -m local_agent pair URL KEY"
 
 

@@ -40,7 +40,7 @@ def _alone(settings: Settings, identity: Identity) -> dict[str, Any]:
         while eyes.look(whole=True):
             pass
         report = Report(settings, archive, eyes)
-        delivery = None if identity.copied else open_delivery(settings, identity, archive, report)
+        delivery = None if identity.copied else open_delivery(settings, archive, report)
         report.delivery = delivery
         outcome, sent = push(delivery) if delivery else (_why_not(settings, identity), {"messages": 0, "changes": 0, "bytes": 0})
         if delivery:

@@ -19,12 +19,11 @@ from local_agent import pairing, seals
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay, Reporter
 from local_agent.horizon import DayHorizon
-from local_agent.identity import Identity
 from local_agent.log import where
 from local_agent.mirror import Mirror
 from local_agent.privacy import ALIASES, SEALED, Privacy
 from local_agent.settings import Settings
-from local_agent.transport import HttpTransport, Transport, open_session
+from local_agent.transport import HttpTransport, open_session
 
 log = logging.getLogger("agent")
 
@@ -111,9 +110,7 @@ def machine_of(settings: Settings) -> dict[str, object]:
     return {"name": settings.name, "os": f"{platform.system()} {platform.release()}".strip(), "version": VERSION, "tz": settings.tz, "sample": settings.sample}
 
 
-def open_delivery(
-    settings: Settings, identity: Identity, archive: Archive, report: Reporter, transport: Transport | None = None
-) -> Delivery | None:
+def open_delivery(settings: Settings, archive: Archive, report: Reporter) -> Delivery | None:
     """Delivery to the paired relay, or None while there is none."""
     if not settings.relay or not settings.key:
         return None
@@ -122,7 +119,7 @@ def open_delivery(
     mirror = Mirror(archive.store, tenant=LOCAL, source=archive.source, leaving=leaving)
     horizon = DayHorizon(archive.store, mirror, tenant=LOCAL, source=archive.source, tz=settings.tz, project=lambda name: leaving.name("project", name))
     relay: Relay = pairing.relay_of(settings.relay, settings.aud or settings.relay, key)
-    return Delivery(mirror, transport or HttpTransport(open_session(settings.relay)), relay, report=report, horizon=horizon)
+    return Delivery(mirror, HttpTransport(open_session(settings.relay)), relay, report=report, horizon=horizon)
 
 
 def privacy_of(settings: Settings, archive: Archive) -> Privacy:

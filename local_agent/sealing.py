@@ -16,7 +16,7 @@ from hashlib import sha256
 from ledger.errors import LedgerError
 
 PREFIX = "sealed1."
-KEY_BYTES, NONCE_BYTES, TAG_BYTES, BLOCK = 32, 12, 16, 16
+KEY_BYTES, NONCE_BYTES, BLOCK = 32, 12, 16
 SEALED = re.compile(r"sealed1\.[A-Za-z0-9_-]{59,}")
 """At least a nonce, one block and a tag."""
 

@@ -193,10 +193,10 @@ class Launchd:
         return state == "running", state or "installed, but not loaded"
 
 
-def manager(platform: str, user: Path, config: Path, uid: int, *, run: Run = run_command) -> Systemd | Launchd:
+def manager(platform: str, user: Path, config: Path, uid: int) -> Systemd | Launchd:
     """Who runs services here. Raises ServiceTrouble where there is nobody we know."""
     if platform == "darwin":
-        return Launchd(user, uid, run=run)
+        return Launchd(user, uid)
     if platform.startswith("linux"):
-        return Systemd(config, run=run)
+        return Systemd(config)
     raise ServiceTrouble("services are known here for Linux (systemd) and macOS (launchd): start  python -m local_agent run  at log-in yourself")

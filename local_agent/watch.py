@@ -117,7 +117,7 @@ class Follower:
     ) -> None:  # fmt: skip
         self._readers, self._look, self._ignore, self._open, self._monotonic = readers, look, ignore, open_watch, monotonic
         self._watch: Inotify | None = None
-        self._retry_at, self._stale, self._rounds = 0.0, True, 0
+        self._retry_at, self._stale = 0.0, True
         self._again: list[float] = []
         self._unwatched: set[str] = set()
         self.trouble = ""

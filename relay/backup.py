@@ -16,10 +16,9 @@ from typing import IO, Any, Protocol
 
 from ledger.errors import Conflict, Misuse
 from ledger.record import Ref, add, from_hex, to_hex
-from ledger.store import Head, Row, Shelf, Store
+from ledger.store import AT_ONCE, Head, Row, Shelf, Store
 
 FORMAT = "session-relay backup 1"
-AT_ONCE = 90
 SHARED_DRAWERS = ("keys", "webpush", "alerts", "alert-wishes", "tenants", "members", "shares", "badges", "forgotten", "audit")
 TENANT_DRAWERS = ("webpush",)
 

@@ -120,7 +120,7 @@ def _settings(options: argparse.Namespace, **more: Any) -> Settings:
 def _looking(options: argparse.Namespace) -> Settings:
     """The settings of a command that creates nothing. Raises LedgerError where a store of one file has no file."""
     if options.dev:
-        _must_exist(settings_of.store_of(store=options.store))  # first: else a secret would be made beside it
+        _must_exist(settings_of.store_of(options.store))  # first: else a secret would be made beside it
     given = _settings(options)
     _must_exist(given.store)
     return given

@@ -19,6 +19,7 @@ from relay.written import write
 
 BEAT_S = 120
 """These clients post every half minute at best; a source is fresh for two and a half of its beats."""
+MOST_SOURCES = 50
 _TRIES = 6
 _MEMBERS = Ref("post", "parts")
 _LISTS = ("active_sessions", "recent_sessions", "five_hour_blocks")
@@ -29,10 +30,10 @@ _KEYS_A_ROW = 400
 class Posts:
     """Takes posts of one tenant's old clients. *on_change* hears of every post that changed something."""
 
-    def __init__(self, store: Store, clock: Callable[[], int], on_change: Callable[[str], None], *, most_sources: int = 50,
+    def __init__(self, store: Store, clock: Callable[[], int], on_change: Callable[[str], None], *,
                  forgets: Callable[[str, str], bool] = lambda tenant, project: False) -> None:  # fmt: skip
         self._forgets = forgets
-        self._store, self._clock, self._on_change, self._most = store, clock, on_change, most_sources
+        self._store, self._clock, self._on_change = store, clock, on_change
 
     def take(self, tenant: str, post: Post) -> dict[str, Any]:
         """Keep *post*; the predecessor's answer. Raises Busy, Full, or Problem when there are too many sources."""
@@ -43,16 +44,12 @@ class Posts:
                 continue  # somebody posted for the same source meanwhile
         raise Busy("this source is posted to from several places at once")
 
-    def last_post(self, tenant: str) -> int | None:
-        """When anybody posted last, in milliseconds."""
-        return max((head.last_seen for head in self._store.heads(tenant) if head.source.startswith("~")), default=None)
-
     def _keep(self, tenant: str, post: Post) -> dict[str, int]:
         """How many items of each list are kept now."""
         source, now = posted.source_id(post.source), self._clock()
         head = self._store.head(tenant, source)
-        if head is None and sum(one.source.startswith("~") for one in self._store.heads(tenant)) >= self._most:
-            raise Problem(507, "quota", f"at most {self._most} sources may post here: use the name of one that did before")
+        if head is None and sum(one.source.startswith("~") for one in self._store.heads(tenant)) >= MOST_SOURCES:
+            raise Problem(507, "quota", f"at most {MOST_SOURCES} sources may post here: use the name of one that did before")
         taken = self._taken(tenant, source, post, now)
         wanted, gone = _wanted(source, post, self._members(tenant, source), taken)
         if write(self._store, tenant, source, head, wanted, gone, now, BEAT_S):

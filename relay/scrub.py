@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ledger.errors import Conflict
 from ledger.record import MODULUS, hash_of
-from ledger.store import Head, Row, Store, Tombstone
+from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 
 
 def scrub(store: Store, tenant: str, source: str, *, now: int) -> bool:
@@ -35,7 +35,7 @@ def forget_head(store: Store, tenant: str, head: Head, altered: list[Row], now: 
     while store.sweep(tenant, head.source, now=now):
         pass  # what a former lease left must not become visible again
     after = replace(head, lease=None, seq=0, digest=0, committed=False, pending_lease=None, purged_seq=0)
-    gone = [Tombstone(row.ref, row.lease, row.seq, now) for row in altered[:90]]
+    gone = [Tombstone(row.ref, row.lease, row.seq, now) for row in altered[:AT_ONCE]]
     before = store.head(tenant, head.source)
     if before is None or replace(before, purged_seq=head.purged_seq) != head:
         return False

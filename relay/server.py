@@ -100,7 +100,7 @@ class Housekeeper:
             log.error("%s failed", what, exc_info=error)
 
 
-def run(settings: Settings, *, ready: Callable[[int], None] | None = None, stop: threading.Event | None = None) -> None:
+def run(settings: Settings) -> None:
     """Serve until told to stop. Raises LedgerError for whatever keeps it from starting."""
     store = open_store(settings.store)
     try:
@@ -109,11 +109,9 @@ def run(settings: Settings, *, ready: Callable[[int], None] | None = None, stop:
         def listening(port: int) -> None:
             kept = "" if store.durable else "; nothing outlives this process: agents fill it again"
             log.info("listening on port %d of %s as %s, store %s%s", port, settings.host, settings.url, settings.store.split("@")[-1], kept)
-            if ready:
-                ready(port)
 
         with Housekeeper(relay):
-            serve(shell_of(relay), settings.host, settings.port, ready=listening, stop=stop, proxies=settings.proxies)
+            serve(shell_of(relay), settings.host, settings.port, ready=listening, proxies=settings.proxies)
     except Problem as problem:
         raise LedgerError(str(problem)) from None
     finally:

@@ -98,9 +98,9 @@ def read(
     )
 
 
-def store_of(environ: Mapping[str, str] | None = None, *, store: str | None = None) -> str:
+def store_of(store: str | None) -> str:
     """Which store is meant, without making anything. Raises Misconfigured."""
-    given = _given(environ)
+    given = _given(None)
     return _store(given, store, _data_folder(given), "AWS_LAMBDA_FUNCTION_NAME" in given)
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from ledger import record
 from ledger.errors import Conflict, LedgerError
-from ledger.store import Head, Tombstone
+from ledger.store import AT_ONCE, Head, Tombstone
 from ledger.stores import Ledger
 from relay.keys import KeyRing
 from relay.people.aging import drop_days, fold_away
@@ -32,11 +32,9 @@ from relay.scrub import scrub
 DAY_MS = 24 * 3600_000
 WELL_BEHIND_DAYS = 30
 """So long after the horizon a source that never came again is forgotten."""
-SILENT_BEATS = 2.5
 AGAIN_MS = 3600_000
 """How long after a project was forgotten what came of it meanwhile is looked for."""
 _ROUNDS = 50
-_AT_ONCE = 90
 _DRAWER, _PLACE = "upkeep", "scrubbed"
 log = logging.getLogger("upkeep")
 
@@ -83,7 +81,7 @@ class Upkeep:
         since, self._looked_at = self._looked_at, now
         if since is None:
             return []
-        found = sorted({tenant for tenant, head in self._heads() if since < _silent_from(head) <= now})
+        found = sorted({tenant for tenant, head in self._heads() if since < head.silent_from <= now})
         for tenant in found:
             self._on_change(tenant)
         return found
@@ -147,7 +145,7 @@ class Upkeep:
 
     def _retire(self, tenant: str, head: Head, horizon: int) -> int:
         """Drop what an old client posted and is over since before *horizon*."""
-        old = [row for row in self._store.rows(tenant, head.source) if row.ref.kind in ("session", "block") and _ended(row.body) < horizon][:_AT_ONCE]
+        old = [row for row in self._store.rows(tenant, head.source) if row.ref.kind in ("session", "block") and _ended(row.body) < horizon][:AT_ONCE]
         if not old or head.lease is None:
             return 0
         after = replace(head, seq=head.seq + 1, digest=record.add(head.digest, gone=[row.hash for row in old]))
@@ -176,11 +174,7 @@ class Upkeep:
 
     def _count_silent(self, done: Done) -> Done:
         now = self._clock()
-        return replace(done, silent=sum(_silent_from(head) <= now for _, head in self._heads()))
-
-
-def _silent_from(head: Head) -> float:
-    return head.last_seen + SILENT_BEATS * head.beat_s * 1000
+        return replace(done, silent=sum(head.silent_from <= now for _, head in self._heads()))
 
 
 def _ended(body: str) -> int:

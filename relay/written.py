@@ -8,9 +8,7 @@ from typing import Any
 
 from ledger import record
 from ledger.record import Record, Ref
-from ledger.store import Head, Row, Store, Tombstone
-
-AT_ONCE = 90
+from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 
 
 def write(store: Store, tenant: str, source: str, head: Head | None, wanted: Sequence[Record], gone: set[Ref], now: int, beat_s: int) -> bool:

@@ -45,10 +45,10 @@ def take(settings: Settings, name: str) -> dict[str, Any]:
     except OSError as error:
         raise Misuse(f"{path} cannot be read: {error.strerror or error}") from None
     zone = ZoneInfo(settings.tracker_tz) if settings.tracker_tz else None
-    return _taken(settings, path.name, "tracker", lambda sql, source: trackers.read(path, zone, _tracker_of(sql, source, path), now_ms()))
+    return _taken(settings, path.name, "tracker", lambda sql, source: trackers.read(path, zone, _tracker_of(source, path), now_ms()))
 
 
-def _tracker_of(sql: sqlite3.Connection, source: str, path: Path) -> str:
+def _tracker_of(source: str, path: Path) -> str:
     """The eight digits that a follower of the same path would give it, so that both name a session alike."""
     from local_agent.readers.tracker_known import identity
 

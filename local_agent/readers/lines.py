@@ -45,7 +45,7 @@ def unchanged(path: Path, place: Place) -> bool:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) == (place.device, place.inode, place.size, place.changed)
 
 
-def read_on(path: Path, place: Place, take: Callable[[bytes], object], begin: Callable[[bool], object], *, longest: int = LONGEST) -> Reading:
+def read_on(path: Path, place: Place, take: Callable[[bytes], object], begin: Callable[[bool], object]) -> Reading:
     """Hand every complete line after *place* to *take*; *begin* is told first whether the file is read anew. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -54,11 +54,11 @@ def read_on(path: Path, place: Place, take: Callable[[bytes], object], begin: Ca
         anew = not (same and place.offset and _check(file, place.offset) == place.check)
         begin(anew)
         start = 0 if anew else place.offset
-        end, long = _lines(file, start, take, longest)
+        end, long = _lines(file, start, take)
         return Reading(Place(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, end, _check(file, end)), anew, long)
 
 
-def _lines(file: BinaryIO, start: int, take: Callable[[bytes], object], longest: int) -> tuple[int, int]:
+def _lines(file: BinaryIO, start: int, take: Callable[[bytes], object]) -> tuple[int, int]:
     """The end of the last complete line, and how many lines were too long to look at."""
     file.seek(start)
     end, long, rest, dropped = start, 0, b"", 0
@@ -70,7 +70,7 @@ def _lines(file: BinaryIO, start: int, take: Callable[[bytes], object], longest:
                 long, dropped = long + 1, 0
             elif line:
                 take(line)
-        if dropped or len(rest) > longest:
+        if dropped or len(rest) > LONGEST:
             dropped, rest = dropped + len(rest), b""
     return end, long
 

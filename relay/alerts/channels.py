@@ -55,15 +55,21 @@ class Book:
 
     def set_channel(self, tenant: str, one: dict[str, Any]) -> tuple[Wishes, dict[str, str]]:
         """One channel more, or changed."""
-        others = [{"name": channel.name, "least": channel.least, "on": channel.on} for channel in self.read(tenant).channels if channel.name != one.get("name")]
+        others, _ = self._others(tenant, str(one.get("name")))
         return self.change(tenant, {"channels": [*others, one]})
 
     def drop_channel(self, tenant: str, name: str) -> bool:
-        before = self.read(tenant).channels
-        others = [{"name": channel.name, "least": channel.least, "on": channel.on} for channel in before if channel.name != name]
-        if len(others) < len(before):
+        """Whether there was one of that name. Raises Problem."""
+        others, known = self._others(tenant, name)
+        if known:
             self.change(tenant, {"channels": others})
-        return len(others) < len(before)
+        return known
+
+    def _others(self, tenant: str, name: str) -> tuple[list[dict[str, Any]], bool]:
+        """The channels but that of *name*, in the words that keep them as they are; and whether there is one of that name."""
+        channels = self.read(tenant).channels
+        others = [channel for channel in channels if channel.name != name]
+        return [{"name": one.name, "least": one.least, "on": one.on} for one in others], len(others) < len(channels)
 
     def _channel(self, asked: Asked, known: Channel | None, tenant: str, made: dict[str, str]) -> Channel:
         if asked.url is None and asked.secret is None and known and asked.kind in (None, known.kind):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.blocks import SAME_WINDOW
+from ledger.notices import span
 from ledger.times import DAY, HOUR, MINUTE, parse
 from relay.alerts.episodes import Finding
 from relay.alerts.facts import GONE, Facts, Window
@@ -99,7 +100,7 @@ def _ahead(rules: Rules, facts: Facts, seen: Seen) -> Iterable[Finding]:
 
 
 def _runs_out(id: str, what: str, hit: int, end: int, least: int, facts: Facts, *, firm: bool = True) -> Finding:
-    text = f"{what}: at this rate it runs out at {_clock(hit, facts)}, {_span(end - hit)} before it resets."
+    text = f"{what}: at this rate it runs out at {_clock(hit, facts)}, {span(end - hit)} before it resets."
     return Finding(id, "ahead", "warn", text, firm=firm and end - hit >= least)
 
 
@@ -168,9 +169,3 @@ def _clock(at: int, facts: Facts) -> str:
 
 def _date(at: int, facts: Facts) -> str:
     return f"{local(at, facts.tz):%Y-%m-%d %H:%M}"
-
-
-def _span(ms: int) -> str:
-    minutes = max((ms + 30_000) // MINUTE, 0)
-    hours, rest = divmod(minutes, 60)
-    return f"{minutes}m" if hours < 1 else f"{hours}h {rest:02d}m" if hours < 10 else f"{hours} hours"

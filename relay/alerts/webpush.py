@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -42,12 +42,12 @@ def drawer(tenant: str) -> str:
     return f"{DRAWER}/{tenant}"
 
 
-def checked(subscription: object, services: Iterable[str] = SERVICES) -> dict[str, Any]:
+def checked(subscription: object) -> dict[str, Any]:
     """A browser's subscription in the three members that matter; Problem 400 for anything else."""
     if not isinstance(subscription, Mapping) or not isinstance(subscription.get("keys"), Mapping):
         raise Problem(400, "malformed", "a subscription has the members endpoint and keys {p256dh, auth}")
     endpoint, keys = subscription.get("endpoint"), subscription["keys"]
-    if not isinstance(endpoint, str) or len(endpoint) > 2000 or not reachable(endpoint, services):
+    if not isinstance(endpoint, str) or len(endpoint) > 2000 or not reachable(endpoint):
         raise Problem(400, "malformed", "the endpoint is not that of a known push service")
     for name, size in (("p256dh", 65), ("auth", 16)):
         if len(decoded(keys.get(name))) != size:
@@ -55,14 +55,15 @@ def checked(subscription: object, services: Iterable[str] = SERVICES) -> dict[st
     return {"endpoint": endpoint, "keys": {"p256dh": keys["p256dh"], "auth": keys["auth"]}}
 
 
-def reachable(endpoint: str, services: Iterable[str]) -> bool:
+def reachable(endpoint: str) -> bool:
+    """Does it lead to one of SERVICES, and nowhere else?"""
     try:
         parts = urlsplit(endpoint)
         host = parts.hostname or ""
         plain = parts.username is None and parts.port in (None, 443)
     except ValueError:
         return False
-    return plain and parts.scheme == "https" and any(host == service or host.endswith("." + service) for service in services)
+    return plain and parts.scheme == "https" and any(host == service or host.endswith("." + service) for service in SERVICES)
 
 
 def decoded(text: object) -> bytes:
@@ -77,11 +78,11 @@ def decoded(text: object) -> bytes:
 class WebPush:
     """The subscriptions of all tenants and the sending to them."""
 
-    def __init__(self, shelf: Shelf, *, url: str, clock: Callable[[], int], send: Send | None = None, services: Iterable[str] = SERVICES) -> None:
+    def __init__(self, shelf: Shelf, *, url: str, clock: Callable[[], int], send: Send | None = None) -> None:
         """*url* is the relay's own, told to push services as the one to complain to; *clock* gives milliseconds."""
         self._shelf, self._clock = shelf, clock
         self._contact = url if url.startswith("https:") else f"mailto:operator@{urlsplit(url).hostname}"
-        self._send, self._services = send or deliver, tuple(services)
+        self._send = send or deliver
 
     def public_key(self) -> str:
         """The VAPID public key as browsers want it (base64url of the uncompressed point)."""
@@ -89,7 +90,7 @@ class WebPush:
 
     def subscribe(self, tenant: str, subscription: object) -> str:
         """Keep a subscription; returns its id. Subscribing again replaces."""
-        kept = checked(subscription, self._services)
+        kept = checked(subscription)
         id = hashlib.sha256(kept["endpoint"].encode()).hexdigest()[:32]
         others = [name for name, _ in self._shelf.list(drawer(tenant), now=self._clock()) if name != id]
         if len(others) >= MOST:

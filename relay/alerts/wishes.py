@@ -15,6 +15,8 @@ WEBHOOK, APPRISE, WEB_PUSH = "webhook", "apprise", "webpush"
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Steps = Annotated[tuple[Percent, ...], Meta(max_length=5)]
 Level = Annotated[str, Meta(pattern="^(info|warn|bad)$")]
+ChannelName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
+ChannelKind = Annotated[str, Meta(pattern="^(webhook|apprise)$")]
 TimeOfDay = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -22,24 +24,27 @@ class Shape(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
-class Share(Shape, frozen=True):
-    """A share of an official window is used: told at each step."""
+class Rule(Shape, frozen=True):
+    """Something to be told of, unless it is switched off."""
 
     on: bool = True
+
+
+class Share(Rule, frozen=True):
+    """A share of an official window is used: told at each step."""
+
     steps: Steps = (75, 90, 100)
 
 
-class Ahead(Shape, frozen=True):
+class Ahead(Rule, frozen=True):
     """It will run out at least *minutes* before its reset."""
 
-    on: bool = True
     minutes: Annotated[int, Meta(ge=0, le=10_080)] = 10
 
 
-class Reset(Shape, frozen=True):
+class Reset(Rule, frozen=True):
     """A window of which at least *percent* was used begins anew."""
 
-    on: bool = True
     percent: Annotated[int, Meta(ge=0, le=100)] = 75
 
 
@@ -49,33 +54,29 @@ class Day(Shape, frozen=True):
     usd: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
 
 
-class Runaway(Shape, frozen=True):
+class Runaway(Rule, frozen=True):
     """A session uses *factor* times what is usual here in an hour, and at least these amounts."""
 
-    on: bool = True
     factor: Annotated[float, Meta(ge=1.5, le=1000)] = 5.0
     usd_per_hour: Annotated[float, Meta(gt=0, le=100_000)] = 10.0
     tokens_per_hour: Annotated[int, Meta(ge=1000, le=10**12)] = 20_000_000
 
 
-class Silent(Shape, frozen=True):
+class Silent(Rule, frozen=True):
     """A machine fell silent in the middle of work, *minutes* ago."""
 
-    on: bool = True
     minutes: Annotated[int, Meta(ge=5, le=1440)] = 30
 
 
-class Unreadable(Shape, frozen=True):
+class Unreadable(Rule, frozen=True):
     """An agent has reported for *minutes* that it cannot read its data."""
 
-    on: bool = True
     minutes: Annotated[int, Meta(ge=0, le=1440)] = 10
 
 
-class Key(Shape, frozen=True):
+class Key(Rule, frozen=True):
     """A push key expires within *days*, and no other of its machine is good for longer."""
 
-    on: bool = True
     days: Annotated[int, Meta(ge=1, le=90)] = 7
 
 
@@ -102,8 +103,8 @@ class Quiet(Shape, frozen=True):
 class Channel(Shape, frozen=True):
     """A way to a person. *locked* is its address and secret, opened only to send; *shown* is what may be shown of it."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
-    kind: Annotated[str, Meta(pattern="^(webhook|apprise)$")]
+    name: ChannelName
+    kind: ChannelKind
     least: Level = "info"
     on: bool = True
     shown: str = ""
@@ -116,8 +117,8 @@ class Channel(Shape, frozen=True):
 class Asked(Shape, frozen=True):
     """A channel as a person writes it; without a *url* the one of that name keeps what it has."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
-    kind: Annotated[str, Meta(pattern="^(webhook|apprise)$")] | None = None
+    name: ChannelName
+    kind: ChannelKind | None = None
     url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
     secret: Annotated[str, Meta(max_length=200)] | None = None
     least: Level = "info"

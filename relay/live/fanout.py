@@ -39,10 +39,9 @@ class Post(Protocol):
 class FanOut:
     """*still* says whether the key of that id is in force: whoever came with a revoked one hears nothing more."""
 
-    def __init__(self, connections: Connections, feed: Feed, post: Post, still: Callable[[str], bool], shelf: Shelf, clock: Callable[[], int],
-                 *, crowd: int = CROWD) -> None:
+    def __init__(self, connections: Connections, feed: Feed, post: Post, still: Callable[[str], bool], shelf: Shelf, clock: Callable[[], int]) -> None:
         self._connections, self._feed, self._post, self._still = connections, feed, post, still
-        self._shelf, self._clock, self._crowd = shelf, clock, crowd
+        self._shelf, self._clock = shelf, clock
         self._pool = ThreadPoolExecutor(THREADS)
         self._watched: dict[str, bool] = {}
 
@@ -55,7 +54,7 @@ class FanOut:
         try:
             watchers = list(self._connections.watching(tenant))
             self._watched[tenant] = bool(watchers)
-            if len(watchers) > self._crowd:
+            if len(watchers) > CROWD:
                 self._shelf.put(CROWDS, tenant, {}, now=self._clock(), expires=self._clock() + NOTE_MS)
             elif watchers:
                 self._tell(watchers)

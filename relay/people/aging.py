@@ -17,10 +17,9 @@ import msgspec
 from ledger import bodies, record
 from ledger.gather import part_of
 from ledger.record import Ref, hash_of
-from ledger.store import Head, Row, Store, Tombstone
+from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.times import is_zone
 
-AT_ONCE = 90
 PREFIX = "kept/"
 """Day totals that the relay made; an agent's own are called by their date alone."""
 _encode = msgspec.json.Encoder().encode

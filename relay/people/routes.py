@@ -86,10 +86,8 @@ def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) ->
                 made = view(**words)
             except Misuse as error:
                 raise Problem(400, "malformed", str(error)) from None
-            except Problem:
-                raise
             except LedgerError as error:
-                if type(error) is not LedgerError:  # a busy store, a full one
+                if type(error) is not LedgerError:  # a refusal, a busy store, a full one
                     raise
                 raise Problem(404, "not-found", str(error)) from None
             made = made if isinstance(made, Response) else app.make_response(_json(made))

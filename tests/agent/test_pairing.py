@@ -8,7 +8,6 @@ import pytest
 
 from ledger.errors import Misuse
 from local_agent import checkup, pairing
-from local_agent.settings import Settings
 from local_agent.transport import Reply
 from tests.agent.relays import ModelRelay, Network
 from tests.agent.test_doctor import a_key
@@ -66,24 +65,24 @@ class Door(Network):
 
 def test_a_key_that_the_relay_takes_is_proven_without_moving_anything(tmp_path: object) -> None:
     door = Door()
-    pairing.prove(checkup.prover(Settings(home=tmp_path), URL, URL, a_key(), door), NOW)  # type: ignore[arg-type]
+    pairing.prove(checkup.prover(URL, URL, a_key(), door), NOW)  # type: ignore[arg-type]
     assert door.relay.head is None and door.relay.rows == {}
 
 
 def test_a_wrong_clock_does_not_stand_in_the_way_of_pairing(tmp_path: object) -> None:
-    pairing.prove(checkup.prover(Settings(home=tmp_path), URL, URL, a_key(), Door()), NOW + 7_200_000)  # type: ignore[arg-type]
+    pairing.prove(checkup.prover(URL, URL, a_key(), Door()), NOW + 7_200_000)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("type", ["unknown-key", "bad-signature", "key-revoked", "source-mismatch"])
 def test_a_key_that_the_relay_refuses_is_told_with_the_reason(tmp_path: object, type: str) -> None:
     door = Door(Reply(401, {"content-type": "application/problem+json"}, json.dumps({"type": type, "status": 401}).encode()))
     with pytest.raises(pairing.NotPaired, match="keys create --scope push"):
-        pairing.prove(checkup.prover(Settings(home=tmp_path), URL, URL, a_key(), door), NOW)  # type: ignore[arg-type]
+        pairing.prove(checkup.prover(URL, URL, a_key(), door), NOW)  # type: ignore[arg-type]
 
 
 def test_a_portal_proves_nothing(tmp_path: object) -> None:
     with pytest.raises(pairing.NotPaired, match="something other than the relay answered"):
-        pairing.prove(checkup.prover(Settings(home=tmp_path), URL, URL, a_key(), Door(Reply(200, {"content-type": "text/html"}, b"hi"))), NOW)  # type: ignore[arg-type]
+        pairing.prove(checkup.prover(URL, URL, a_key(), Door(Reply(200, {"content-type": "text/html"}, b"hi"))), NOW)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scope", ["read", "admin"])

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.errors import Misuse
 from ledger.price_update import update_book
-from ledger.prices import PriceBook, spellings
+from ledger.prices import PER_MILLION, PICO, PriceBook, spellings
 from tools import update_prices
 
 PINNED = "a1602ee318878fb81492f13f8f294a1f6d66e5cf0dec21887b084552e1bbc702"
@@ -19,6 +19,12 @@ PINNED = "a1602ee318878fb81492f13f8f294a1f6d66e5cf0dec21887b084552e1bbc702"
 
 def at(day: str) -> int:
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def usd(book: PriceBook, model: str, price_class: str, at_ms: int, *counts: int) -> float | None:
+    """What input, output, writes of five minutes and of an hour, and reads cost; None is unpriced."""
+    pico = book.pico(model, price_class, at_ms, counts)
+    return None if pico is None else pico / PICO
 
 
 @pytest.fixture
@@ -41,16 +47,16 @@ def test_every_row_says_where_it_was_read_and_when():
 
 def test_a_cache_write_for_an_hour_costs_more_than_one_for_five_minutes(book):
     now = at("2026-11-01")
-    assert book.cost("claude-opus-5-5", "standard", now, 0, 0, 1_000_000, 0, 0) == 5.0
-    assert book.cost("claude-opus-5-5", "standard", now, 0, 0, 0, 1_000_000, 0) == 8.0
+    assert usd(book, "claude-opus-5-5", "standard", now, 0, 0, 1_000_000, 0, 0) == 5.0
+    assert usd(book, "claude-opus-5-5", "standard", now, 0, 0, 0, 1_000_000, 0) == 8.0
 
 
 def test_a_long_request_is_priced_up_whole(book):
     """The example of 1k in, 4k out, 20k written and 230k read at Sonnet 4 prices."""
     then = at("2025-09-01")
     assert book.long_threshold("claude-sonnet-4-20250514", then) == 200_000
-    assert book.cost("claude-sonnet-4-20250514", "standard", then, 1_000, 4_000, 20_000, 0, 230_000) == pytest.approx(0.207)
-    assert book.cost("claude-sonnet-4-20250514", "long:200", then, 1_000, 4_000, 20_000, 0, 230_000) == pytest.approx(0.384)
+    assert usd(book, "claude-sonnet-4-20250514", "standard", then, 1_000, 4_000, 20_000, 0, 230_000) == pytest.approx(0.207)
+    assert usd(book, "claude-sonnet-4-20250514", "long:200", then, 1_000, 4_000, 20_000, 0, 230_000) == pytest.approx(0.384)
 
 
 def test_a_price_holds_from_its_date_on(book):
@@ -62,16 +68,16 @@ def test_a_price_holds_from_its_date_on(book):
 def test_haiku_has_its_threshold_at_a_hundred_thousand(book):
     now = at("2026-11-01")
     assert book.long_threshold("claude-haiku-5-5", now) == 100_000
-    assert book.cost("claude-haiku-5-5", "long:100", now, 1_000_000, 1_000_000, 0, 0, 0) == 3.0
+    assert usd(book, "claude-haiku-5-5", "long:100", now, 1_000_000, 1_000_000, 0, 0, 0) == 3.0
 
 
 def test_flags_multiply(book):
     now = at("2026-11-01")
-    plain = book.cost("claude-opus-5", "standard", now, 1_000_000, 0, 0, 0, 0)
+    plain = usd(book, "claude-opus-5", "standard", now, 1_000_000, 0, 0, 0, 0)
     assert plain == 5.0
-    assert book.cost("claude-opus-5", "fast+us", now, 1_000_000, 0, 0, 0, 0) == pytest.approx(11.0)
-    assert book.cost("claude-opus-5", "batch", now, 1_000_000, 0, 0, 0, 0) == 2.5
-    assert book.cost("claude-opus-4-6", "fast", at("2026-03-01"), 1_000_000, 0, 0, 0, 0) == 30.0
+    assert usd(book, "claude-opus-5", "fast+us", now, 1_000_000, 0, 0, 0, 0) == pytest.approx(11.0)
+    assert usd(book, "claude-opus-5", "batch", now, 1_000_000, 0, 0, 0, 0) == 2.5
+    assert usd(book, "claude-opus-4-6", "fast", at("2026-03-01"), 1_000_000, 0, 0, 0, 0) == 30.0
 
 
 @pytest.mark.parametrize(
@@ -100,18 +106,18 @@ def test_providers_prefixes_and_dates_are_taken_off(book, spelling, name):
 @pytest.mark.parametrize("model", ["claude-nimbus-9-20270101", "claude-sonnet", "sonnet", "glm-4.6", "unknown", "", "gpt-5-giant"])
 def test_an_unknown_model_is_unpriced_never_guessed(book, model):
     assert book.name(model) is None
-    assert book.cost(model, "standard", at("2026-11-01"), 1, 1, 0, 0, 0) is None
+    assert usd(book, model, "standard", at("2026-11-01"), 1, 1, 0, 0, 0) is None
     assert book.long_threshold(model, at("2026-11-01")) is None
 
 
 def test_no_tokens_cost_nothing_whatever_the_model(book):
-    assert book.cost("unknown", "standard", 0, 0, 0, 0, 0, 0) == 0
+    assert usd(book, "unknown", "standard", 0, 0, 0, 0, 0, 0) == 0
 
 
 def test_an_explanation_names_the_row(book):
     rates = book.rates("claude-opus-4-6", "standard", at("2026-10-01"))
     assert rates is not None
-    assert rates.per_million() == {"input": 5.0, "output": 25.0, "write_5m": 6.25, "write_1h": 10.0, "read": 0.5}
+    assert [rate / PER_MILLION for rate in (rates.input, rates.output, rates.write_5m, rates.write_1h, rates.read)] == [5.0, 25.0, 6.25, 10.0, 0.5]
     assert rates.source and rates.date == "2026-11-22" and rates.since == "2026-03-13"
 
 
@@ -135,8 +141,8 @@ def test_a_changed_price_becomes_a_new_dated_row_and_the_old_one_stays():
     book, report = update_book(small_book("claude-x"), {"claude-x": entry(2.0, 10.0)}, today="2026-06-01", source="test")
     assert report.changed == ["claude-x"]
     prices = PriceBook(book)
-    assert prices.cost("claude-x", "standard", at("2026-05-31"), 1_000_000, 0, 0, 0, 0) == 3.0
-    assert prices.cost("claude-x", "standard", at("2026-06-01"), 1_000_000, 0, 0, 0, 0) == 2.0
+    assert usd(prices, "claude-x", "standard", at("2026-05-31"), 1_000_000, 0, 0, 0, 0) == 3.0
+    assert usd(prices, "claude-x", "standard", at("2026-06-01"), 1_000_000, 0, 0, 0, 0) == 2.0
 
 
 def test_an_unchanged_table_changes_nothing():
@@ -164,7 +170,7 @@ def test_one_bad_row_is_refused_and_named_and_the_rest_is_taken(bad):
     table = {**{name: entry() for name in names}, "claude-0": bad, "claude-new": entry()}
     book, report = update_book(small_book(*names), table, today="2026-06-01", source="test")
     assert list(report.refused) == ["claude-0"] and report.added == ["claude-new"]
-    assert PriceBook(book).cost("claude-0", "standard", at("2026-07-01"), 1_000_000, 0, 0, 0, 0) == 3.0
+    assert usd(PriceBook(book), "claude-0", "standard", at("2026-07-01"), 1_000_000, 0, 0, 0, 0) == 3.0
 
 
 def test_a_table_that_lost_too_many_models_is_refused_whole():
@@ -177,7 +183,7 @@ def test_thresholds_are_read_from_the_table_whatever_their_size():
     table = {"claude-x": entry(input_cost_per_token_above_37k_tokens=9e-6, output_cost_per_token_above_37k_tokens=45e-6)}
     prices = PriceBook(update_book({"rows": []}, table, today="2026-06-01", source="test")[0])
     assert prices.long_threshold("claude-x", 0) == 37_000
-    assert prices.cost("claude-x", "long:37", 0, 1_000_000, 0, 0, 0, 0) == 9.0
+    assert usd(prices, "claude-x", "long:37", 0, 1_000_000, 0, 0, 0, 0) == 9.0
 
 
 # -- the command ---------------------------------------------------------------------------------------------
