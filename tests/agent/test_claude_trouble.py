@@ -293,6 +293,15 @@ def test_a_loop_of_links_is_not_walked(home: Home, desk: Desk) -> None:
     assert outputs(desk) == 1
 
 
+def test_a_link_to_itself_closes_nothing_but_itself(home: Home, desk: Desk) -> None:
+    home.write(line("msg_a", 1))
+    (home.path().parent / "self").symlink_to("self")
+    (home.path().parent / "there").symlink_to("back")
+    (home.path().parent / "back").symlink_to("there")
+    report = desk.look()
+    assert (outputs(desk), report.skipped, report.detail) == (1, {"link not followed": 3}, "")
+
+
 def test_thousands_of_files_are_read_in_steps_of_bounded_size(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local_agent.readers.claude_code.STEP_LINES", 100)
     for n in range(1500):

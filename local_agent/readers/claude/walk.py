@@ -72,6 +72,14 @@ def _below(folder: str, depth: int) -> list[str]:
     return found
 
 
+def _leads_on(link: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder, or round in circles: the system tells of that as an error, and the folder that holds the link is sound."""
+    try:
+        return link.is_dir()
+    except OSError:
+        return True
+
+
 def own_session(root: str, path: str) -> str:
     """The session that a path names: the file's, or that of the folder it lies in."""
     parts = path[len(root) + 1 :].split(os.sep)
@@ -133,7 +141,7 @@ class Walk:
                         files.append(entry.path)
                     elif entry.is_dir(follow_symlinks=False):
                         inner.append(entry.path)
-                    elif entry.is_symlink() and (transcript or entry.is_dir()):
+                    elif entry.is_symlink() and (transcript or _leads_on(entry)):
                         self.links.add(entry.path)
         except OSError as error:
             self.unreadable[folder] = "no permission" if isinstance(error, PermissionError) else "unreadable"
