@@ -213,6 +213,44 @@ def test_a_home_that_is_not_there_is_absent_and_one_that_went_away_keeps_its_ses
     assert (report.state, outputs(desk), "origin" in desk.bodies()[SESSION]) == ("unreadable", 20, False)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["while somebody looked", "while nobody looked"])
+def test_a_file_that_was_given_another_name_counts_once_and_is_read_on(home: Home, desk: Desk, tmp_path: Path, again: bool) -> None:
+    path = home.write(line("msg_a", 1), line(None, 2), line(None, 4), name="b.jsonl")
+    home.write(line("msg_a", 1, session=OTHER), name="c.jsonl")
+    desk.look()
+    assert [row[0] for row in desk.rows()] == [SESSION]
+    desk = desk.again() if again else desk
+    path.rename(path.with_name("z.jsonl"))
+    home.write(line(None, 8), name="z.jsonl")
+    home.write(line(None, 16), name="b.jsonl")  # and what has its name now is another file
+    with closing(desk):
+        desk.look()
+        assert outputs(desk) == 31
+        assert desk.state() == read_alone(tmp_path / "anew.db", home.folder)
+        path.parent.rename(home.folder / "projects" / "-moved")
+        desk.look()
+        assert desk.state() == read_alone(tmp_path / "moved.db", home.folder)
+
+
+def test_a_line_that_has_no_end_yet_moves_with_its_file(home: Home, desk: Desk, tmp_path: Path) -> None:
+    path = home.write(line("msg_a", 1), raw(line(None, 2))[:-1])
+    path.write_bytes(path.read_bytes().rstrip())
+    desk.look()
+    path.rename(path.with_name("moved.jsonl"))
+    home.write(b"", line("msg_b", 4), name="moved.jsonl")
+    desk.look()
+    assert outputs(desk) == 7
+    assert desk.state() == read_alone(tmp_path / "anew.db", home.folder)
+
+
+def test_a_second_name_for_a_file_that_keeps_its_first_is_no_move(home: Home, desk: Desk) -> None:
+    path = home.write(line("msg_a", 1))
+    desk.look()
+    os.link(path, path.with_name("second.jsonl"))
+    desk.look()
+    assert (outputs(desk), desk.look().counted["files"]) == (1, 2)
+
+
 @pytest.mark.fault(41)
 def test_a_rewritten_file_is_read_anew_and_nothing_counts_twice(home: Home, desk: Desk) -> None:
     path = home.write(line("msg_a", 1), line("msg_b", 2), line(None, 4))

@@ -205,6 +205,16 @@ class Book:
                 self._drop(place_of(file.id, slot))
         file.loose = -1
 
+    def move(self, file: File, path: str) -> None:
+        """The file has another name from now on; by their names files are told apart where their lines are worth the same."""
+        assert self._sql is not None
+        held = [self.index.get(words[KEY]) for _, words in lines_of(self._sql, file.id)]
+        rivals = [known for known in dict.fromkeys(held) if isinstance(known, tuple)]
+        before = [self._winners(known) for known in rivals]
+        self.paths[file.id] = path
+        for known, winners in zip(rivals, before, strict=True):
+            self._settle(winners, self._winners(known))
+
     def _winners(self, known: tuple[Pointer, ...]) -> dict[Pointer, Words]:
         words = self._chunks.words
         if len(known) == 1:

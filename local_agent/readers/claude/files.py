@@ -108,6 +108,13 @@ class Files:
         file.place = file.head = file.tail = 0
         file.title, file.skipped = None, {}
 
+    def moved(self, file: File, path: str, own: str, account: str) -> None:
+        """The same file under another name."""
+        del self.by_path[file.path]
+        self.known.pop(file.path, None)
+        file.path, file.own, file.account = path, own, account
+        self.by_path[path] = file
+
     # -- what a reading adds
 
     def keep(self, sql: sqlite3.Connection, book: Book, file: File, batch: Batch) -> None:

@@ -32,6 +32,7 @@ class Intake:
 
     def readings(self, paths: list[str], assistant: helper.Helper | None = None) -> Generator[tuple[File, Batch]]:
         """Everything new in these files, with their files' places moved on. Where there is much, a second process helps."""
+        self._follow(paths)
         assistant = assistant or self._assistant(paths)
         if assistant is None:
             for path in paths:
@@ -51,6 +52,42 @@ class Intake:
         if any(path in self._files.by_path for path in paths):
             return None
         return helper.for_files(paths, self.scanner)
+
+    # -- files that were given another name
+
+    def _follow(self, paths: Iterable[str]) -> None:
+        """A file that was moved is the same file: what was read of it must not count a second time."""
+        known = self._files.by_path
+        new = [path for path in paths if path not in known] if known else []
+        if not new:
+            return
+        places = {(file.device, file.inode): file for file in known.values() if file.place}
+        for path in new:
+            file = places.get(_number_of(path) or (0, 0))
+            if file is not None and _number_of(file.path) != (file.device, file.inode):
+                self._move(file, path)
+
+    def _move(self, file: File, path: str) -> None:
+        found = self._named(path)
+        if found is None or not self._still_says_what_it_said(file, path):
+            return
+        if file.loose >= 0:
+            self._files.loosened.append(file.id)
+        self._book.move(file, path)
+        self._files.moved(file, path, *found)
+        # The marks of lines without an id are made of the file's name: they are read once more, under the new one.
+        self._book.drop_nameless(file)
+        self._files.forget_place(file)
+
+    def _still_says_what_it_said(self, file: File, path: str) -> bool:
+        try:
+            handle = os.open(path, FLAGS)
+        except OSError:
+            return False
+        try:
+            return self._files.same(handle, file, os.fstat(handle))
+        finally:
+            os.close(handle)
 
     # -- here
 
@@ -90,6 +127,11 @@ class Intake:
         self._walk.touched(path)
 
     def _new_file(self, path: str) -> File | None:
+        found = self._named(path)
+        return self._files.new(path, *found) if found else None
+
+    def _named(self, path: str) -> tuple[str, str] | None:
+        """The session that a path names, and whose it is."""
         root = self._walk.root_of(path)
         if root is None:
             return None
@@ -97,7 +139,7 @@ class Intake:
             from pathlib import Path
 
             self._accounts[root.projects] = self._account_of(Path(root.config))
-        return self._files.new(path, own_session(root.projects, path), self._accounts[root.projects])
+        return own_session(root.projects, path), self._accounts[root.projects]
 
     def _cannot(self, path: str, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -117,3 +159,11 @@ class Intake:
         if not piece.batch.more:
             self._was_read(piece.path)
 
+
+def _number_of(path: str) -> tuple[int, int] | None:
+    """The system's own number of the file that lies at a path."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
