@@ -58,10 +58,11 @@ def _claude(settings: Settings, book: Any, accounts: Accounts, user: Path) -> It
 def _trackers(settings: Settings, account: str) -> Iterator[Reader]:
     from zoneinfo import ZoneInfo
 
+    from local_agent.readers import pathtext
     from local_agent.readers.tracker import TrackerReader
 
     zone = ZoneInfo(settings.tracker_tz) if settings.tracker_tz else None
-    for name, path in zip(_names([path.name for path in settings.trackers]), settings.trackers, strict=True):
+    for name, path in zip(_names([pathtext.shown(path.name) for path in settings.trackers]), settings.trackers, strict=True):
         yield TrackerReader(path, zone=zone, name=name, account=account)
 
 

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_agent.readers import pathtext
 from local_agent.readers.lines import Place
 
 SCHEMA = """
@@ -62,12 +63,12 @@ class Answers:
     def files(self) -> dict[str, File]:
         """Every file that was ever read, by path."""
         rows = self._database.execute("SELECT path, id, rank, place, state, skipped FROM tool_files WHERE tool = ?", (self._tool,))
-        return {path: _file(row) for path, *row in rows}
+        return {pathtext.path_of(path): _file(row) for path, *row in rows}
 
     def file(self, path: Path) -> File:
         """One file that was read."""
         return _file(self._database.execute(
-            "SELECT id, rank, place, state, skipped FROM tool_files WHERE tool = ? AND path = ?", (self._tool, str(path))
+            "SELECT id, rank, place, state, skipped FROM tool_files WHERE tool = ? AND path = ?", (self._tool, pathtext.kept(str(path)))
         ).fetchone())
 
     def keep(self, path: Path, rank: int, before: File | None, found: Found) -> set[str]:
@@ -91,7 +92,7 @@ class Answers:
 
     def _new(self, path: Path, rank: int) -> int:
         made = self._database.execute(
-            "INSERT INTO tool_files(tool, path, rank, place, state, skipped) VALUES (?, ?, ?, '[]', '{}', '{}')", (self._tool, str(path), rank)
+            "INSERT INTO tool_files(tool, path, rank, place, state, skipped) VALUES (?, ?, ?, '[]', '{}', '{}')", (self._tool, pathtext.kept(str(path)), rank)
         )
         return int(made.lastrowid or 0)
 

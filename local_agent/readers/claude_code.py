@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ledger.errors import Full
 from local_agent.archive import Archive, Step
-from local_agent.readers import sessions
+from local_agent.readers import pathtext, sessions
 from local_agent.readers.claude import tables
 from local_agent.readers.claude.ahead import Ahead
 from local_agent.readers.claude.batch import Batch
@@ -289,6 +289,6 @@ class ClaudeReader:
         closed = sorted([*self._walk.unreadable, *self._broken])
         if not closed:
             return Report(changed, OK, "", counted, skipped)
-        named = ", ".join(os.path.basename(path) for path in closed[:NAMED]) + (f" and {len(closed) - NAMED} more" if len(closed) > NAMED else "")
+        named = pathtext.shown(", ".join(os.path.basename(path) for path in closed[:NAMED])) + (f" and {len(closed) - NAMED} more" if len(closed) > NAMED else "")
         state = UNREADABLE if all(root.projects in self._walk.unreadable for root in self._walk.roots) else OK
         return Report(changed, state, f"cannot read {named}: check their permissions; everything else was read", counted, skipped)

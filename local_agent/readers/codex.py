@@ -13,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from ledger import untidy
-from local_agent.readers import limits
+from local_agent.readers import limits, pathtext
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, read_on, unchanged
 from local_agent.readers.tool import Facts, Walked, tree
@@ -51,7 +51,7 @@ class Codex:
         return unchanged(path, place)
 
     def read(self, path: Path, before: File | None) -> Found:
-        rollout = Rollout(path.stem, deepcopy(dict(before.state)) if before else {})
+        rollout = Rollout(pathtext.shown(path.stem), deepcopy(dict(before.state)) if before else {})
         reading = read_on(path, before.place if before else Place(), rollout.take, rollout.begin)
         skipped = rollout.skipped(reading.long, None if reading.anew or not before else before.skipped)
         return Found(reading.place, reading.anew, rollout.state, *rollout.told(), skipped)

@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from ledger import untidy
+from local_agent.readers import pathtext
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, read_on, unchanged
 from local_agent.readers.tool import Facts, Walked, tree
@@ -46,7 +47,7 @@ class Gemini:
         return unchanged(path, place)
 
     def read(self, path: Path, before: File | None) -> Found:
-        chat = Chat(path.stem, deepcopy(dict(before.state)) if before else {})
+        chat = Chat(pathtext.shown(path.stem), deepcopy(dict(before.state)) if before else {})
         if path.suffix == ".json":
             place = _read_document(path, chat)
             return Found(place, True, chat.state, *chat.told(), chat.skipped)

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ledger import untidy
+from local_agent.readers import pathtext
 from local_agent.readers.answers import Answers, Data, File, Found
 from local_agent.readers.lines import Place, unchanged
 from local_agent.readers.tool import Facts, Later, Walked, tree
@@ -72,9 +73,9 @@ def _read_copy(path: Path) -> Found:
     if not isinstance(entry, dict):
         raise ValueError("no object")
     if path.parent.parent.name == "session":
-        _take_session(result, untidy.text(entry.get("id"), 100) or path.stem, entry)
+        _take_session(result, untidy.text(entry.get("id"), 100) or pathtext.shown(path.stem), entry)
     else:
-        _take_message(result, untidy.text(entry.get("sessionID"), 100) or path.parent.name, untidy.text(entry.get("id"), 100) or path.stem, entry)
+        _take_message(result, untidy.text(entry.get("sessionID"), 100) or pathtext.shown(path.parent.name), untidy.text(entry.get("id"), 100) or pathtext.shown(path.stem), entry)
     return result
 
 
@@ -87,7 +88,7 @@ def _read_database(path: Path, before: File | None) -> Found:
     place = Place(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, check=_log_of(path))
     result = Found(place, state={"until": since}, skipped=dict(before.skipped) if before and since else {})
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=0.25, isolation_level=None)) as database:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True, timeout=0.25, isolation_level=None)) as database:
             database.text_factory = lambda text: text.decode("utf-8", "replace")
             database.execute("PRAGMA query_only=1")
             database.execute("PRAGMA trusted_schema=OFF")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from local_agent.archive import Archive, Step
-from local_agent.readers import answers, limits, sessions
+from local_agent.readers import answers, limits, pathtext, sessions
 from local_agent.readers.answers import Answers, File, Found
 from local_agent.readers.lines import Place
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
@@ -188,7 +188,7 @@ class ToolReader:
             skipped["folder without permission"] = len(self._tool.walked.closed)
         if state == UNREADABLE:
             return Report(changed, state, f"{self._tool.folders()[0].name} is gone; what was known of it stays", self._counted(files), skipped)
-        closed = sorted(map(os.path.basename, self._tool.walked.closed))
+        closed = sorted(pathtext.shown(os.path.basename(folder)) for folder in self._tool.walked.closed)
         detail = f"cannot look into {', '.join(closed[:3])}: check the permissions; everything else was read" if closed else ""
         return Report(changed, state, detail, self._counted(files) if files else {}, dict(skipped))
 

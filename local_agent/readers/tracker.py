@@ -13,7 +13,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from local_agent.archive import Archive, Step
-from local_agent.readers import handover, sessions, tracker_known
+from local_agent.readers import handover, pathtext, sessions, tracker_known
 from local_agent.readers.accounts import ONE
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_dialects import Contents, Unreadable
@@ -52,6 +52,7 @@ class TrackerReader:
         self, path: Path, *, zone: tzinfo | None = None, name: str = "tracker", account: str = ONE, file: TrackerFile | None = None
     ) -> None:
         self.name, self.path = name, path
+        self._kept, self._shown = pathtext.kept(str(path)), pathtext.shown(path.name)
         self._zone, self._account = zone, account
         self._file = file or TrackerFile(path)
         self._prepared = False
@@ -83,34 +84,34 @@ class TrackerReader:
 
     def _blind(self, archive: Archive, now: int, why: str) -> Report:
         changed = self._age(archive, now)
-        report = self._report(archive, changed, UNREADABLE, f"{self.path.name}: {why}; {STAYS}")
+        report = self._report(archive, changed, UNREADABLE, f"{self._shown}: {why}; {STAYS}")
         if report.counted or self.path.exists():
             return report
-        return Report(state=ABSENT, detail=f"{self.path.name}: {why}")
+        return Report(state=ABSENT, detail=f"{self._shown}: {why}")
 
     def _report(self, archive: Archive, changed: int, state: str = OK, detail: str = "") -> Report:
         if changed or self._tally is None:
-            database, path = archive.store.connection(), str(self.path)
+            database, path = archive.store.connection(), self._kept
             self._tally = tracker_known.counted(database, path), tracker_known.skipped(database, path)
         return Report(changed, state, detail, *self._tally)
 
     def _take(self, archive: Archive, scan: Scan, now: int) -> int:
         understood = understand(scan.contents, self._zone, self._account)
-        path = str(self.path)
+        path = self._kept
         with archive.step(self.name) as step:
             verdict = tracker_known.recognise(step.sql, archive.source, path, scan, understood.starts())
             known = tracker_known.rows_of(step.sql, verdict.tracker)
             changed = 0 if verdict.parted else _take_over(step, verdict, known, understood, now)
             tracker_known.keep_file(step.sql, verdict, path, scan.evidence.pages, understood.skipped)
-        self._detail = f"{self.path.name} holds no sessions any more; {STAYS}" if verdict.parted else ""
+        self._detail = f"{self._shown} holds no sessions any more; {STAYS}" if verdict.parted else ""
         return changed
 
     def _age(self, archive: Archive, now: int) -> int:
         """Rows that were shown as active for a day without a sign of life are stale from now on."""
-        if not tracker_known.gone_stale(archive.store.connection(), str(self.path), now):
+        if not tracker_known.gone_stale(archive.store.connection(), self._kept, now):
             return 0
         with archive.step(self.name) as step:
-            stale = tracker_known.gone_stale(step.sql, str(self.path), now)
+            stale = tracker_known.gone_stale(step.sql, self._kept, now)
             for tracker, row in stale:
                 facts = json.loads(row.facts)
                 body = body_of(facts, claims=facts.pop("claims", False), alive=False)

@@ -102,7 +102,7 @@ class TrackerFile:
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(
-            f"file:{quote(str(self.path.absolute()))}?mode=ro", uri=True, timeout=self._patience_s, isolation_level=None, check_same_thread=False
+            f"file:{quote(os.fsencode(self.path.absolute()))}?mode=ro", uri=True, timeout=self._patience_s, isolation_level=None, check_same_thread=False
         )
         database.text_factory = lambda text: text.decode("utf-8", "replace")
         for pragma in ("query_only=1", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):

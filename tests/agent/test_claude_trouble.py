@@ -340,6 +340,32 @@ def test_a_link_to_itself_closes_nothing_but_itself(home: Home, desk: Desk) -> N
     assert (outputs(desk), report.skipped, report.detail) == (1, {"link not followed": 3}, "")
 
 
+def test_a_name_that_is_no_text_is_the_name_of_a_file_all_the_same(home: Home, desk: Desk) -> None:
+    home.write(line("msg_a", 1))
+    home.write(line("msg_b", 2, session=OTHER), name=os.fsdecode(b"\xe9t\xe9.jsonl"))
+    home.write({**line("msg_c", 4), "sessionId": None}, name=os.fsdecode(b"\xff/own.jsonl"))
+    assert (desk.look().skipped, outputs(desk)) == ({}, 7)
+    desk = desk.again()
+    with closing(desk):
+        assert desk.look().changed == 0
+        home.write(line("msg_d", 8, session=OTHER), name=os.fsdecode(b"\xe9t\xe9.jsonl"))
+        desk.reader.touched(str(home.path(os.fsdecode(b"\xe9t\xe9.jsonl"))))
+        desk.look()
+        assert outputs(desk) == 15
+
+
+def test_what_cannot_be_read_is_named_by_what_of_its_name_is_text(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = home.write(line("msg_a", 1), name=os.fsdecode(b"\xe9t\xe9.jsonl")), os.open
+
+    def closed(opened: Any, *rest: Any) -> int:
+        if opened == str(path):
+            raise PermissionError(13, "no")
+        return real(opened, *rest)
+
+    monkeypatch.setattr(os, "open", closed)
+    assert desk.look().detail.startswith("cannot read ?t?.jsonl: ")
+
+
 def test_thousands_of_files_are_read_in_steps_of_bounded_size(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local_agent.readers.claude_code.STEP_LINES", 100)
     for n in range(1500):

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,17 @@ def test_nothing_that_a_file_may_hold_stops_its_reader(tmp_path_factory, write, 
         assert all(0 <= count < 1 << 53 for use in body.get("usage", []) for count in use[5:11])
         assert 0 < len(row.ref.id) <= 128 and row.ref.id.isprintable()
     archive.close()
+
+
+@pytest.mark.parametrize("write", [write_codex, write_gemini, write_opencode], ids=["codex", "gemini", "opencode"])
+def test_folders_and_files_whose_names_are_no_text_are_read_like_others(tmp_path, write):
+    folder = tmp_path / os.fsdecode(b"andr\xe9")
+    folder.mkdir()
+    reader = write(folder / "tool", random.Random(5))
+    for path in [path for path in (folder / "tool").rglob("*.json*") if path.is_file()]:
+        path.rename(path.with_name(os.fsdecode(b"\xff") + path.name))
+    with closing(Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)) as archive:
+        found = reader.poll(archive, NOW)
+        assert (found.state, found.counted["files"] > 0) == ("ok", True)
+        assert json.dumps([found.detail, *found.skipped]).isascii()
+        assert reader.poll(archive, NOW).changed == 0

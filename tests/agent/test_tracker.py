@@ -225,6 +225,15 @@ def test_what_is_not_committed_is_not_seen(archive, path):
     assert shown(archive) == {"session_1", "session_2"}
 
 
+def test_a_tracker_whose_name_is_no_text_is_read_like_another(archive, tmp_path):
+    path = tmp_path / os.fsdecode(b"andr\xe9.db")
+    reader = reader_of(path)
+    assert "andr?.db" in reader.poll(archive, NOW).detail
+    Tracker(tmp_path / "plain.db", mode="DELETE").write(**a_row(1))
+    (tmp_path / "plain.db").rename(path)
+    assert (reader.poll(archive, NOW).state, shown(archive)) == ("ok", {"session_1"})
+
+
 def test_two_trackers_with_the_same_ids_never_mix(archive, tmp_path):
     for name, tokens in (("a.db", 1), ("b.db", 2)):
         tracker = Tracker(tmp_path / name)

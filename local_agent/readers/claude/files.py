@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from local_agent.fastjson import decode, encode
+from local_agent.readers import pathtext
 from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.tables import SESSION
 
@@ -70,7 +71,8 @@ class Files:
 
     def load(self, sql: sqlite3.Connection) -> None:
         rows = sql.execute(f"SELECT {COLUMNS} FROM claude_files").fetchall()
-        self.by_path = {row[1]: File(*row) for row in rows}
+        files = [File(id, pathtext.path_of(path), *rest) for id, path, *rest in rows]
+        self.by_path = {file.path: file for file in files}
         self.known = {file.path: (file.size, file.changed) for file in self.by_path.values() if not file.gone}
         self.skipped = Counter()
         for file in self.by_path.values():
@@ -180,6 +182,6 @@ def place_of(file: File, batch: Batch) -> None:
 
 def _row(file: File) -> tuple[object, ...]:
     return (
-        file.id, file.path, file.own, file.account, file.device, file.inode, file.size, file.changed, file.place, file.head, file.tail,
+        file.id, pathtext.kept(file.path), file.own, file.account, file.device, file.inode, file.size, file.changed, file.place, file.head, file.tail,
         file.slots, file.loose, file.gone, file.title, encode(file.skipped).decode() if file.skipped else "{}",
     )  # fmt: skip

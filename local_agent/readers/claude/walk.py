@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from local_agent.readers import pathtext
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -82,7 +84,7 @@ def _leads_on(link: os.DirEntry[str]) -> bool:
 
 def own_session(root: str, path: str) -> str:
     """The session that a path names: the file's, or that of the folder it lies in."""
-    parts = path[len(root) + 1 :].split(os.sep)
+    parts = pathtext.shown(path[len(root) + 1 :]).split(os.sep)
     if len(parts) <= 2:
         return parts[-1].removesuffix(SUFFIX)
     return parts[1] if len(parts) == 3 or parts[2] == "subagents" else parts[-2]
@@ -216,8 +218,8 @@ class Walk:
     def keep(self, sql: sqlite3.Connection, *, finished: bool) -> None:
         """Remember the folders as they were listed, once everything in them was read: a later process need only look at their times."""
         if finished and self.changed_folders:
-            sql.executemany("DELETE FROM claude_folders WHERE path = ?", [(folder,) for folder in self.changed_folders])
-            kept = [(folder, self.folders[folder]) for folder in self.changed_folders if folder in self.folders]
+            sql.executemany("DELETE FROM claude_folders WHERE path = ?", [(pathtext.kept(folder),) for folder in self.changed_folders])
+            kept = [(pathtext.kept(folder), self.folders[folder]) for folder in self.changed_folders if folder in self.folders]
             sql.executemany("INSERT INTO claude_folders VALUES (?, ?)", kept)
             self.changed_folders = set()
 
