@@ -8,11 +8,14 @@ from __future__ import annotations
 import gzip
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 Headers = list[tuple[bytes, bytes]]
 _WORTH_COMPRESSING = 800
 _LARGEST = 2 << 20
+_BARE = (204, 304)
+"""Answers of these kinds have no body, and no length of one."""
 _PER_REQUEST = {b"date", b"content-length", b"set-cookie", b"ratelimit", b"ratelimit-policy", b"connection", b"server"}
 
 
@@ -23,6 +26,8 @@ class Answer:
     status: int
     headers: Headers
     body: bytes = b""
+    head: bytes = b""
+    """Status line and headers as they are on the wire, if they were put together; whoever sends adds his own, and the empty line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,12 @@ class Kept:
             return found.same
         return found.packed if gzip_ok else found.plain
 
-    def keep(self, key: Hashable, version: int, now: int, answer: tuple[Answer, Answer]) -> None:
-        """Keep an answer that prepared() made."""
-        plain, packed = answer
+    def keep(self, key: Hashable, version: int, now: int, answer: tuple[Answer, Answer], always: Headers) -> None:
+        """Keep an answer that prepared() made; *always* are headers that every answer carries."""
+        plain, packed = (with_head(one, always) for one in answer)
         etag = header(plain.headers, b"etag")
         same = Answer(304, [(name, value) for name, value in plain.headers if name in (b"etag", b"cache-control", b"vary") or name.startswith(b"access-control")])
-        made = _Kept(version, now + self._age, etag, plain, packed, same)
+        made = _Kept(version, now + self._age, etag, plain, packed, with_head(same, always))
         self._drop(key)
         self._answers[key] = made
         self._used += made.size
@@ -94,6 +99,23 @@ def compressed(answer: Answer) -> Answer:
         return answer
     headers = [(name, weakened(value) if name == b"etag" else value) for name, value in with_vary(answer.headers, b"Accept-Encoding") if name != b"content-length"]
     return Answer(200, [*headers, (b"content-encoding", b"gzip")], gzip.compress(answer.body, 5, mtime=0))
+
+
+def complete(answer: Answer, always: Headers) -> Headers:
+    """The headers of *answer* with those that every answer carries, and its length."""
+    names = {name for name, _ in answer.headers}
+    headers = answer.headers + [pair for pair in always if pair[0] not in names]
+    if b"content-length" not in names and answer.status not in _BARE:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    return headers
+
+
+def with_head(answer: Answer, always: Headers) -> Answer:
+    """*answer* with its head put together once, for all who will be sent it."""
+    lines = [b"HTTP/1.1 %d %s" % (answer.status, HTTPStatus(answer.status).phrase.encode()), *(name + b": " + value for name, value in complete(answer, always))]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise ValueError("a header has more than one line")
+    return replace(answer, head=b"\r\n".join([*lines, b""]))
 
 
 def header(headers: Headers, name: bytes) -> bytes:

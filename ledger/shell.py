@@ -15,13 +15,15 @@ from typing import Any
 from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.kept import Answer, Headers, Kept, compressed, prepared
+from ledger.kept import Answer, Headers, Kept, complete, compressed, prepared, with_head
 from ledger.lane import Lane
 from ledger.live import Live
 from ledger.viewers import Admission, Viewer
 
 THREADS = 8
 BIGGEST_BODY = 1 << 20
+_KNOWN = "relay.asked"
+"""Where a scope says who asked, once somebody looked."""
 log = logging.getLogger("shell")
 
 
@@ -92,9 +94,27 @@ class Shell:
 
     # Requests.
 
+    def at_once(self, scope: Any) -> tuple[bytes, bytes] | None:
+        """Head and body of an answer that is kept, as they go out, without a task and without waiting; the head lacks its empty line.
+        None: call the shell as usual, it goes on from here."""
+        began, asked = time.perf_counter(), _asked(scope)
+        if asked.method != "GET" or asked.path in self._streams or asked.path in self._native:
+            return None
+        try:
+            tenant = self._whose(asked)
+            answer = None if tenant is None else self._look(tenant, asked)
+        except Exception as error:
+            answer = with_head(_answer_to(error, asked), self._always)
+        if answer is None:
+            scope[_KNOWN] = asked, tenant
+            return None
+        if self._logger:
+            self._logger(asked, answer.status, len(answer.body), time.perf_counter() - began)
+        return b"".join([answer.head, *(b"%s: %s\r\n" % pair for pair in _noted(asked))]), answer.body
+
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
         began = time.perf_counter()
-        asked = _asked(scope)
+        asked = scope[_KNOWN][0] if _KNOWN in scope else _asked(scope)
         try:
             if asked.path in self._streams and asked.method == "GET":
                 await self._stream(asked, scope, receive, send)
@@ -116,7 +136,7 @@ class Shell:
             body = await read_body(scope, receive, BIGGEST_BODY)
             async with self._lane.turn(len(body)):
                 return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
-        tenant = self._who(asked) if self._who and asked.method == "GET" else None
+        tenant = scope[_KNOWN][1] if _KNOWN in scope else self._whose(asked)
         if tenant is None:
             answer = await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
             if answer is None or asked.method != "GET" or "gzip" not in asked.headers.get("accept-encoding", ""):
@@ -124,19 +144,26 @@ class Shell:
             return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
         return await self._kept_answer(tenant, asked, scope, send)
 
+    def _whose(self, asked: Asked) -> str | None:
+        """The tenant whose kept answers the caller may have. Raises Problem."""
+        return self._who(asked) if self._who and asked.method == "GET" else None
+
+    def _look(self, tenant: str, asked: Asked) -> Answer | None:
+        tag, packed = asked.headers.get("if-none-match", "").encode("latin-1"), "gzip" in asked.headers.get("accept-encoding", "")
+        return self._kept.look(_key(tenant, asked), self.live.version(tenant), self._clock(), if_none_match=tag, gzip_ok=packed)
+
     async def _kept_answer(self, tenant: str, asked: Asked, scope: Any, send: Any) -> Answer | None:
         """From what is kept; else from the app, once for all who ask the same at this moment."""
-        key = (tenant, asked.path, asked.query, asked.headers.get("origin"), asked.headers.get("host"))
-        tag, packed = asked.headers.get("if-none-match", "").encode("latin-1"), "gzip" in asked.headers.get("accept-encoding", "")
+        key = _key(tenant, asked)
         for _ in range(2):
-            version = self.live.version(tenant)
-            found = self._kept.look(key, version, self._clock(), if_none_match=tag, gzip_ok=packed)
+            found = self._look(tenant, asked)
             if found is not None:
                 return found
             if key not in self._flying:
                 break
             await self._flying[key].wait()
         landed = self._flying.setdefault(key, asyncio.Event())
+        version = self.live.version(tenant)
         try:
             # The app is asked without the caller's If-None-Match, so that the answer can be kept whole.
             plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]}
@@ -146,20 +173,18 @@ class Shell:
             both = await asyncio.get_running_loop().run_in_executor(self._pool, prepared, answer)
             if both is None:
                 return answer
-            self._kept.keep(key, version, self._clock(), both)
-            one = self._kept.look(key, version, self._clock(), if_none_match=tag, gzip_ok=packed)
-            return _with_rest(one or both[packed], answer)
+            self._kept.keep(key, version, self._clock(), both, self._always)
+            one = self._look(tenant, asked)
+            return _with_rest(one or both["gzip" in asked.headers.get("accept-encoding", "")], answer)
         finally:
             landed.set()
             self._flying.pop(key, None)
 
     async def _send(self, send: Any, answer: Answer, asked: Asked) -> None:
-        headers, names = list(answer.headers), {name for name, _ in answer.headers}
-        headers += [pair for pair in self._always if pair[0] not in names]
+        headers = complete(answer, self._always)
         if "headers" in asked.note:
+            names = {name for name, _ in headers}
             headers += [pair for pair in _noted(asked) if pair[0] not in names]
-        if b"content-length" not in names and answer.status not in (204, 304):
-            headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else answer.body})
 
@@ -247,6 +272,10 @@ class Shell:
             self.live.leave(viewer)
             with contextlib.suppress(Exception):  # ending a stream that is gone already
                 await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+
+
+def _key(tenant: str, asked: Asked) -> Hashable:
+    return tenant, asked.path, asked.query, asked.headers.get("origin"), asked.headers.get("host")
 
 
 def _noted(asked: Asked) -> Headers:

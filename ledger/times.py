@@ -20,8 +20,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def iso(ms: int) -> str:
     """2026-11-22T10:56:03.120Z"""
     seconds, rest = divmod(min(max(int(ms), 0), LAST), 1000)
-    stamp = (_EPOCH + timedelta(seconds=seconds)).isoformat()
-    return f"{stamp[:19]}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def iso_or_none(ms: int | None) -> str | None:

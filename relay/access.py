@@ -73,12 +73,12 @@ class Door:
         found = self._recall(token, now) if token else None
         if found is None or found.access.scope not in ANY:
             return None
-        self._limits.address.take(address, now)
+        self._limits.address.spend(address, now)
         return self._counted(found, now)
 
     def _counted(self, found: Entered, now: int) -> Entered:
         """One request more of this key and of its tenant. Raises Problem 429."""
-        self._limits.tenant.take(found.access.tenant, now)
+        self._limits.tenant.spend(found.access.tenant, now)
         return Entered(found.access, found.key_id, found.until, self._limits.key.take(found.key_id or SHARED, now))
 
     def posts(self, headers: Mapping[str, str], address: str) -> str:

@@ -27,23 +27,32 @@ class Buckets:
 
     def __init__(self, rate: Rate, *, most: int = _MOST) -> None:
         self.rate, self._most = rate, most
+        self._policy = f'"default";q={rate.burst:.0f};w={ceil(rate.burst / rate.per_second)}'
         self._kept: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def take(self, name: str, now_ms: int, cost: float = 1.0) -> dict[str, str]:
         """Take *cost* tokens; the RateLimit headers to answer with. Raises Problem 429 when there are not enough."""
-        rate = self.rate
+        return {"RateLimit-Policy": self._policy, "RateLimit": f'"default";r={round(self.spend(name, now_ms, cost))}'}
+
+    def spend(self, name: str, now_ms: int, cost: float = 1.0) -> float:
+        """Take *cost* tokens; how many are left. Raises Problem 429 when there are not enough."""
+        burst, per_second = self.rate.burst, self.rate.per_second
         with self._lock:
-            level, at = self._kept.pop(name, (rate.burst, now_ms))
-            level = min(rate.burst, level + max(0.0, now_ms - at) * rate.per_second / 1000)
+            level, at = self._kept.pop(name, (burst, now_ms))
+            if now_ms > at:
+                level += (now_ms - at) * per_second / 1000
+                if level > burst:
+                    level = burst
             enough = level >= cost
-            level -= cost if enough else 0.0
+            if enough:
+                level -= cost
             if len(self._kept) >= self._most:
                 self._make_room(now_ms)
             self._kept[name] = (level, now_ms)  # the end of the dict is the youngest
         if enough:
-            return {"RateLimit-Policy": f'"default";q={rate.burst:.0f};w={ceil(rate.burst / rate.per_second)}', "RateLimit": f'"default";r={level:.0f}'}
-        wait = ceil((cost - level) / rate.per_second)
+            return level
+        wait = ceil((cost - level) / per_second)
         raise Problem(
             429, "rate-limited", f"too many requests: try again in {wait} s",
             headers={"Retry-After": str(wait), "RateLimit": f'"default";r=0;t={wait}'},

@@ -23,7 +23,7 @@ _MOST_WAITING = 20_000
 def clean(text: str) -> str:
     """One printable line without keys."""
     shown = text if text.isprintable() else text.encode("unicode_escape").decode()
-    return _KEY.sub(r"sr_\1_…", shown)
+    return _KEY.sub(r"sr_\1_…", shown) if "sr_" in shown else shown
 
 
 class _Text(logging.Formatter):
@@ -92,9 +92,9 @@ class AccessLog:
 
     def _line(self, entry: tuple[float, Asked, int, int, float]) -> str:
         at, asked, status, size, seconds = entry
-        facts = {"method": asked.method, "path": clean(asked.path[:300]), "status": status, "bytes": size, "ms": round(seconds * 1000, 2), "address": asked.client}
-        who = {name: asked.note[name] for name in ("tenant", "key") if name in asked.note}
-        when = iso(int(at * 1000))
+        when, path, took = iso(int(at * 1000)), clean(asked.path[:300]), round(seconds * 1000, 2)
+        who = [(name, asked.note[name]) for name in ("tenant", "key") if name in asked.note]
         if self._json:
-            return json.dumps({"time": when, "log": "access", **facts, **who}) + "\n"
-        return f"{when} access: {' '.join(map(str, facts.values()))}{''.join(f' {name}={value}' for name, value in who.items())}\n"
+            facts = {"method": asked.method, "path": path, "status": status, "bytes": size, "ms": took, "address": asked.client}
+            return json.dumps({"time": when, "log": "access", **facts, **dict(who)}) + "\n"
+        return f"{when} access: {asked.method} {path} {status} {size} {took} {asked.client}{''.join([f' {name}={value}' for name, value in who])}\n"

@@ -73,7 +73,7 @@ class Push:
             self._is_push(method, path)
             length = _length(lower)
             claim = _grammar(lower)
-            self._limits.address.take(address, now)
+            self._limits.address.spend(address, now)
             wire_bytes = _read(body, length)
             found = self._key(lower, wire_bytes, now, address)
         except Problem as problem:
@@ -125,7 +125,7 @@ class Push:
         at = int(headers[signing.TIMESTAMP])
         signing.near(at, now // 1000)
         # Beside the reads of the tenant, not among them: busy agents must not lock a page out, nor the other way round.
-        self._limits.tenant.take(f"{found.tenant} pushes", now)
+        self._limits.tenant.spend(f"{found.tenant} pushes", now)
         quota = self._limits.key.take(headers["relay-key"], now)
         message = wire.read_push(wire.inflate(body) if _is_gzip(headers, body) else body)
         self._addressed(found, message)

@@ -33,8 +33,11 @@ class House:
 
     def __init__(self) -> None:
         self.number, self.calls, self.busy, self.allowed = 0, 0, False, True
+        self.callers: list[str] = []
+        self.logged: list[tuple[str, int, int]] = []
         self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
-        self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")], kept=Kept(age_ms=10**9))
+        self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
+                           logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), kept=Kept(age_ms=10**9))  # fmt: skip
         self.port = 0
 
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> dict[str, Any]:
@@ -50,6 +53,10 @@ class House:
         return Admission(asked.arguments.get("tenant", "alice"), lambda: self.allowed)
 
     def who(self, asked: Asked) -> str | None:
+        self.callers.append(asked.client)
+        if asked.path == "/kept" and asked.query == "much":
+            raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
+        asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
         return "alice" if asked.path == "/kept" else None
 
     def native(self, asked: Asked, body: bytes) -> Answer:
@@ -87,14 +94,14 @@ class House:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[House]:
+def opened(**more: Any) -> Iterator[House]:
     house, stop, ready = House(), threading.Event(), threading.Event()
 
     def is_ready(port: int) -> None:
         house.port = port
         ready.set()
 
-    thread = threading.Thread(target=serve, args=(house.shell, "127.0.0.1", 0), kwargs={"ready": is_ready, "stop": stop})
+    thread = threading.Thread(target=serve, args=(house.shell, "127.0.0.1", 0), kwargs={"ready": is_ready, "stop": stop, **more})
     thread.start()
     try:
         assert ready.wait(PATIENCE)
@@ -269,6 +276,41 @@ def test_how_much_one_caller_may_ask_is_never_told_to_another(house: House) -> N
     assert "ratelimit" not in house.ask("/kept")[1]
 
 
+def test_a_kept_answer_has_every_header_of_the_first_one(house: House) -> None:
+    first, kept, same = (house.ask("/kept", **more) for more in ({}, {}, {"If_None_Match": '"0"'}))
+    assert {**first[1], "date": ""} == {**kept[1], "date": "", "ratelimit": "r=1"} and kept[1]["ratelimit-policy"] == "q=9"
+    assert kept[1]["content-length"] == str(len(kept[2])) and kept[1]["x-content-type-options"] == "nosniff"
+    assert same[0] == 304 and "content-length" not in same[1] and same[1]["etag"] == '"0"' and same[1]["ratelimit-policy"] == "q=9"
+
+
+def test_every_request_is_asked_about_and_logged_once(house: House) -> None:
+    sizes = [len(house.ask(path)[2]) for path in ("/kept", "/kept", "/echo")]
+    assert house.callers == ["127.0.0.1"] * 3
+    until(lambda: len(house.logged) == 3, "three lines")
+    assert house.logged == [("/kept", 200, sizes[0]), ("/kept", 200, sizes[1]), ("/echo", 200, 0)]
+
+
+def test_whoever_asks_too_much_is_refused_at_once(house: House) -> None:
+    status, headers, body = house.ask("/kept?much")
+    assert (status, headers["retry-after"], headers["x-content-type-options"]) == (429, "7", "nosniff") and json.loads(body)["type"] == "rate-limited"
+
+
+@pytest.mark.parametrize("last", [b"HTTP/1.1\r\nConnection: close", b"HTTP/1.0"])
+def test_requests_in_one_breath_are_answered_in_their_order_kept_or_not(house: House, last: bytes) -> None:
+    house.ask("/kept")
+    paths = (b"kept", b"echo?first", b"kept", b"kept", b"echo?last")
+    sent = b"".join(b"GET /%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (path, house.port) for path in paths)
+    answers = raw(house.port, sent + b"GET /kept %s\r\nHost: x\r\n\r\n" % last, is_all=False).split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [next(word for word in (b"number", b"first", b"last") if word in answer) for answer in answers] == [b"number", b"first", b"number", b"number", b"last", b"number"]
+
+
+def test_behind_a_proxy_that_is_believed_the_caller_is_who_it_says_even_for_a_kept_answer() -> None:
+    with opened(proxies="127.0.0.1") as house:
+        for _ in range(2):
+            house.ask("/kept", X_Forwarded_For="192.0.2.7")
+        assert set(house.callers) == {"192.0.2.7"} and house.calls == 1
+
+
 def test_an_answer_in_parts_arrives_whole(house: House) -> None:
     assert house.ask("/parts")[2] == b"one two three"
 
@@ -296,10 +338,11 @@ def test_a_failure_of_the_app_tells_nothing_of_its_inside(house: House) -> None:
     assert status == 500 and b"ZeroDivision" not in body and headers["content-type"] == "application/problem+json"
 
 
-def raw(port: int, sent: bytes) -> bytes:
+def raw(port: int, sent: bytes, *, is_all: bool = True) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
         line.sendall(sent)
-        line.shutdown(socket.SHUT_WR)
+        if is_all:
+            line.shutdown(socket.SHUT_WR)
         parts = []
         try:
             while part := line.recv(65536):
@@ -350,9 +393,13 @@ def test_viewers_are_sent_away_in_good_order_when_the_server_stops() -> None:
             viewer.recv(timeout=PATIENCE)
 
 
-def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.server.HEAD_S", 0.2)
+@pytest.mark.parametrize("before", [b"", b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
+    monkeypatch.setattr("ledger.server.HEAD_S", 0.5)
     with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
+        if before:
+            line.sendall(before)
+            assert line.recv(1000).startswith(b"HTTP/1.1 404")
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         with contextlib.suppress(ConnectionResetError):
             assert line.recv(100) == b""
@@ -410,6 +457,7 @@ def test_what_time_alone_changed_is_told_too_and_nothing_where_nothing_did(house
         house.live._loop.call_soon_threadsafe(house.live.refresh)
         viewer.send('{"type":"ping"}')
         assert told(viewer)["type"] == "pong"
+        until(lambda: not house.live._due, "the first look being over")
         house.number = 1
         house.live._loop.call_soon_threadsafe(house.live.refresh)
         assert told(viewer)["cursor"] == "1"
