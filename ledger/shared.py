@@ -30,7 +30,9 @@ NEEDS = {
 FREE = frozenset({"/v1/feed", "/status", "/dashboard-config"})
 STATUS = frozenset({"status", "version", "home", "timestamp", "websocket_endpoint", "features", "last_sync", "sample"})
 _PARTS = {"block": "blocks", "recent_blocks": "blocks", "limits": "limits", "days": "totals", "days_changed": "totals", "hours": "totals", "totals": "totals",
-          "projects": "projects", "sessions_total": "totals", "active": "totals", "models": "totals"}  # fmt: skip
+          "projects": "projects", "active": "totals", "models": "totals"}  # fmt: skip
+_ANY = {"sessions_total": frozenset({"totals", "sessions"})}
+"""What belongs to more than one part: whoever sees one of them sees it."""
 _NOBODYS = frozenset({"alerts", "stubs", "unpriced"})
 Json = dict[str, Any]
 
@@ -72,7 +74,8 @@ class SharedView(View):
 
     def _part(self, name: str, part: Any) -> Any:
         """A part of the summary; empty of its kind where it was not chosen."""
-        if name in _NOBODYS or (_PARTS.get(name, "totals") not in self.shown_parts and name not in ("tz", "price_book")):
+        parts = _ANY.get(name) or {_PARTS.get(name, "totals")}
+        if name in _NOBODYS or (not any(each in self.shown_parts for each in parts) and name not in ("tz", "price_book")):
             return [] if isinstance(part, list) else None
         if name == "hours" and "costs" not in self.shown_parts:
             return []

@@ -151,6 +151,7 @@ def test_what_was_chosen_is_as_the_owner_sees_it(kind: str) -> None:
         assert theirs["summary"]["totals"] is None and theirs["summary"]["days"] == []
     count = 2 if how.keys() & {"project", "machine"} else 4
     assert len(theirs["records"]) == (count if "sessions" in how["shows"] or "titles" in how["shows"] else 0)
+    assert theirs["summary"]["sessions_total"] == (count if {"totals", "sessions", "titles"} & set(how["shows"]) else None)
     assert (theirs["summary"]["block"] is not None) == ("blocks" in how["shows"])
     assert [limit["percent"] for limit in theirs["summary"]["limits"]] == ([42.5, 61.5] if "limits" in how["shows"] else [])
 
