@@ -4,18 +4,19 @@ import { clock, pct, tokens, HOUR } from "./format.js";
 import { scale, share } from "./scale.js";
 
 /** The width of an element, followed: measured before anything is painted, so that no frame is too wide for its panel.
- * @returns {[any, number]} */
-export function useWidth(guess) {
+ * The height, too, of one that takes what its panel leaves.
+ * @param {number} guess @param {boolean} [grows] @returns {[any, number, number]} */
+export function useWidth(guess, grows) {
   const ref = useRef(null);
-  const [w, set] = useState(guess);
+  const [w, set] = useState(guess), [h, setHeight] = useState(0);
   useLayoutEffect(() => {
-    const measure = () => { const n = ref.current.clientWidth; if (n > 60) set(n); };
+    const measure = () => { const n = ref.current.clientWidth; if (n > 60) set(n); if (grows) setHeight(ref.current.clientHeight); };
     const watch = new ResizeObserver(measure);
     measure();
     watch.observe(ref.current);
     return () => watch.disconnect();
   }, []);
-  return [ref, w];
+  return [ref, w, h];
 }
 const f = (n) => n.toFixed(1);
 
@@ -36,7 +37,7 @@ export const BlockChart = memo(({ b, recent, h = 196 }) => {
     <line class="base" x1="0" x2=${right} y1=${bottom} y2=${bottom} />
     ${s.limit && html`<line class="pace" x1="0" y1=${bottom} x2=${right} y2=${f(Y(s.limit))} />
       <line class=${"limit" + (s.official ? "" : " guess")} x1="0" x2=${right} y1=${f(Y(s.limit))} y2=${f(Y(s.limit))} />
-      <text class="tick strong" x="0" y=${f(Y(s.limit) - 5)}>${s.official ? "Limit" : "Largest earlier block"}</text>`}
+      <text class="tick strong over-lines" x="5" y=${f(Y(s.limit) - 6)}>${s.official ? "Limit" : "Largest earlier block"}</text>`}
     ${p && html`<polygon class=${"cone" + over} points=${`${f(nx)},${f(ny)} ${right},${f(Y(p.high))} ${right},${f(Y(p.low))}`} />
       <line class=${"proj" + over} x1=${f(nx)} y1=${f(ny)} x2=${right} y2=${f(Y(p.value))} />
       <circle class=${"end" + over} cx=${right} cy=${f(Y(p.value))} r="3" />

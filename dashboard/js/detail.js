@@ -42,10 +42,10 @@ function Buckets({ usage }) {
   const [ref, w] = useWidth(480), h = 92, foot = 20, { bars, from, to, each } = bucketed(usage, Math.max(12, Math.min(96, Math.floor(w / 8))));
   const sum = (b) => b.input + b.output + b.cache_write + b.cache_read;
   const max = Math.max(1, ...bars.map(sum)), slot = w / Math.max(1, bars.length), bw = Math.min(32, Math.max(1.5, slot * 0.72)), long = each < HOUR ? `${each / MINUTE} minutes` : plural(each / HOUR, "hour");
-  return html`<div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${long}`}>
+  return html`<div class="when"><p class="sub">Tokens over time, at most ${tokens(max)} in ${long}</p><div class="chart bars" ref=${ref}><svg width=${w} height=${h + foot} role="img" aria-label=${`Tokens over time, at most ${tokens(max)} in ${long}`}>
     ${bars.map((b, i) => { let y = h; return KINDS.map(([k, , c]) => { const v = (b[/** @type {"input"} */ (k)] / max) * (h - 4); y -= v; return v > 0.3 && html`<rect class=${c} x=${(i * slot + (slot - bw) / 2).toFixed(1)} y=${y.toFixed(1)} width=${bw.toFixed(1)} height=${v.toFixed(1)} />`; }); })}
     <line class="base" x1="0" x2=${w} y1=${h} y2=${h} />
-    ${ticks(from, to, each, w).map(({ x, text }) => html`<line class="base" x1=${x.toFixed(1)} x2=${x.toFixed(1)} y1=${h} y2=${h + 4} /><text class="tick" x=${x.toFixed(1)} y=${h + 16} text-anchor=${x < 20 ? "start" : x > w - 20 ? "end" : "middle"}>${text}</text>`)}</svg></div>`;
+    ${ticks(from, to, each, w).map(({ x, text }) => html`<line class="base" x1=${x.toFixed(1)} x2=${x.toFixed(1)} y1=${h} y2=${h + 4} /><text class="tick" x=${x.toFixed(1)} y=${h + 16} text-anchor=${x < 20 ? "start" : x > w - 20 ? "end" : "middle"}>${text}</text>`)}</svg></div></div>`;
 }
 const KIND = { cache_write_5m: "cache write, 5 min", cache_write_1h: "cache write, 1 h", cache_read: "cache read" };
 /** A cost explained: lines of one price together, the dearest first. */
@@ -62,7 +62,7 @@ const dated = (t) => (t ? new Date(t).toLocaleDateString("en-GB", { day: "numeri
 function Cost({ cost, s }) {
   const lines = explained(cost.lines), few = lines.slice(0, 12), rest = lines.slice(12), add = (k) => rest.reduce((a, l) => a + (l[k] ?? 0), 0);
   return html`<table class="totals cost-lines"><thead><tr><th scope="col">Cost, line by line</th><th scope="col" class="r">Tokens</th><th scope="col" class="r price">Price</th><th scope="col" class="r">Cost</th></tr></thead>
-    <tbody>${few.map((l) => html`<tr title=${l.source ? `Price read from ${l.source}${l.source_date ? ` on ${l.source_date}` : ""}` : ""}><th scope="row"><bdi>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class.replaceAll("+", ", ").replaceAll(":", " ")}` : ""}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.amount)}</td></tr>`)}
+    <tbody>${few.map((l) => html`<tr title=${l.source ? `Price read from ${l.source}${l.source_date ? ` on ${l.source_date}` : ""}` : ""}><th scope="row"><bdi>${modelName(l.model)}</bdi> <span class="sub">${KIND[l.kind] ?? l.kind}${l.price_class && l.price_class !== "standard" ? ` · ${l.price_class.replaceAll("+", ", ").replaceAll(":", " ")}` : ""}</span><span class="sub small">${rate(l)}</span></th><td class="num r">${tokens(l.tokens)}</td><td class="num r price sub">${rate(l)}</td><td class="num r">${money(l.amount)}</td></tr>`)}
       ${rest.length > 0 && html`<tr><th scope="row">${plural(rest.length, "smaller line")}</th><td class="num r">${tokens(add("tokens"))}</td><td class="price"></td><td class="num r">${money(add("amount"))}</td></tr>`}</tbody>
     <tfoot><tr><th scope="row">Total${cost.price_book?.date ? html` <span class="sub">prices as of ${dated(cost.price_book.date)}</span>` : ""}</th><td class="num r">${tokens(s.all)}</td><td class="price"></td><td class="num r">${money(cost.cost ?? s.cost)}</td></tr></tfoot></table>`;
 }

@@ -42,6 +42,7 @@ export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 /** 8040000 -> "2h 14m" */
 export function span(length) {
   const m = Math.max(0, Math.round(length / MINUTE));
+  if (!m && length >= 0) return "<1m";
   if (m < 60) return m + "m";
   const h = Math.floor(m / 60);
   if (h < 48) return m % 60 ? `${h}h ${two(m % 60)}m` : `${h}h`;

@@ -88,7 +88,7 @@ function App() {
   if (bare && !empty.value) styled(import("./empty.js")).then((m) => (empty.value = m.Empty));
   const E = empty.value, full = !waiting && !bare;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
-    <main id="now" class=${(S.stale.value && S.has.value ? "stale " : "") + (S.sees("costs") ? "" : "costless")}>
+    <main id="now" class=${[S.stale.value && S.has.value && "stale", ...["cost", "machine", "project"].map((part) => !S.sees(part + "s") && part + "less")].filter(Boolean).join(" ")}>
       ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} local=${source.onThisComputer} role=${role.value} />`}`
       : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
         <div class="panel grid">${S.sees("blocks") && html`<${Block} />`}${(S.sees("limits") || S.sees("blocks")) && html`<${Limits} />`}${S.sees("sessions") && html`<${Active} Opened=${L?.Opened} />`}${S.sees("machines") && html`<${Machines} />`}</div>

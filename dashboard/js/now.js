@@ -19,12 +19,14 @@ function Figures({ b, s }) {
     <p class="big"><b>${left > 0 ? span(left) : "–"}</b><span>${left > 0 ? `left, resets ${clock(b.to)}` : `ended ${clock(b.to)}`}</span></p></div>`;
 }
 function Mix({ models }) {
-  const top = models.slice(0, 3), rest = models.slice(3);
+  const top = models.slice(0, models.length > 3 ? 2 : 3), rest = models.slice(top.length); // more than three names do not fit
   const list = rest.length ? [...top, { model: null, tokens: rest.reduce((a, m) => a + m.tokens, 0), cost: rest.reduce((a, m) => a + (m.cost ?? 0), 0) }] : top;
   const name = (m) => (m.model === null ? plural(rest.length, "other") : modelName(m.model)), c = (m) => (m.model === null ? "c-other" : S.colour(m.model));
   return html`<div class="wide"><dt>Models</dt><dd class="mix" aria-hidden="true">${list.map((m) => html`<span class=${c(m)} style=${{ flexGrow: Math.max(m.tokens, 1) }}></span>`)}</dd>
     <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${S.sees("costs") ? money(m.cost) : tokens(m.tokens)}</b></span>`)}</dd></div>`;
 }
+/** Two minutes as one: half as many bars are twice as calm. */
+const paired = (v) => v.flatMap((n, i) => (i % 2 ? [(v[i - 1] + n) / 2] : []));
 /** Between blocks: what the last one came to. */
 function Last({ list }) {
   const r = list.filter((x) => !x.gap).at(-1), end = ms(r?.end);
@@ -40,11 +42,11 @@ export function Block() {
     <div class="hero"><${Figures} b=${b} s=${s} /><${BlockChart} b=${b} recent=${recent} /></div>
     <dl class="stats">
       ${s.kind === "official" || s.percent == null
-        ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)} cache` : ""}</dd></div>`
+        ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)}\u00a0cache` : ""}</dd></div>`
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${s.percent > 300 ? Math.round(s.percent / 100) + "×" : pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div class="cost"><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
       <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num cost">${money(b.burn?.cost_per_hour)}/h</dd>
-        ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${b.burn.series} w=${128} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
+        ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${paired(b.burn.series)} w=${90} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
       <${Mix} models=${[...(b.models ?? [])].sort((x, y) => (y.cost ?? 0) - (x.cost ?? 0) || y.tokens - x.tokens)} />
     </dl></section>`;
 }
@@ -60,27 +62,28 @@ function Limit({ l, t }) {
     <${Meter} value=${l.percent} pace=${pace} label=${l.label} tone=${old ? "" : l.percent >= 95 ? "bad" : (ahead ?? 0) > 8 || out ? "warn" : ""} />
     <div class="row sub"><span>${words}</span><span class="num">${resets == null ? "" : over ? `reset ${ago(t - resets)}` : until(resets, t)}</span></div></li>`;
 }
-function Recent() {
+/** @param {{alone: boolean}} p alone: no limits stand above */
+function Recent({ alone }) {
   const b = S.block.value, all = S.recent.value.filter((r) => !r.gap), list = b ? all.filter((r) => ms(r.end) !== b.to && ms(r.start) !== b.from) : all;
-  if (!list.length) return null;
+  if (!list.length) return alone && html`<p class="quiet">No block has ended yet.</p>`;
   const known = list.some((r) => r.reached || (r.percent != null && r.basis !== "derived")) || b?.percent_basis === "official", most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
   const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached, now: false }));
   if (b) bars.push({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, hit: false, now: true });
   const hit = list.filter((r) => r.reached).length;
   const note = !known ? `by tokens, up to ${tokens(most)}` : hit ? `${hit} of ${list.length} reached the limit` : `none of ${list.length} reached the limit`;
-  return html`<div class="more-of"><div class="row"><h3>Recent blocks</h3><span class="sub num">${note}</span></div>
+  return html`<div class=${alone ? "" : "more-of"}><div class="row">${!alone && html`<h3>Recent blocks</h3>`}<span class="sub num">${note}</span></div>
     <${Blocks} list=${bars} label=${`The last ${list.length} blocks, share used: ${bars.map((r) => pct(r.v)).join(", ")}`} /></div>`;
 }
 export function Limits() {
   const t = S.minute.value, list = S.limits.value.filter((l) => windowHours(l.window) !== 5 || S.block.value?.percent_basis !== "official");
   const weekly = list.every((l) => windowHours(l.window) === 168);
-  return html`<section class="cell limits" aria-labelledby="h-limits"><header><h2 id="h-limits">${weekly ? "Weekly limits" : "Limits"}</h2></header>
-    ${!S.sees("limits") ? null : list.length === 0 ? html`<p class="quiet">No plan limit has been reported yet. The status line of Claude Code knows it: <code>python -m local_agent statusline</code></p>`
-      : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}${S.sees("blocks") && html`<${Recent} />`}</section>`;
+  return html`<section class="cell limits" aria-labelledby="h-limits"><header><h2 id="h-limits">${!S.sees("limits") ? "Recent blocks" : weekly ? "Weekly limits" : "Limits"}</h2></header>
+    ${!S.sees("limits") ? null : list.length === 0 ? html`<p class="quiet">No plan limit has been reported yet. Claude Code tells its status line; this keeps what it tells: <code>python -m local_agent statusline install</code></p>`
+      : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}${S.sees("blocks") && html`<${Recent} alone=${!S.sees("limits")} />`}</section>`;
 }
 
 const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li class=${isOpen ? "open" : ""}><div class="line" onClick=${() => onOpen(isOpen ? "" : s.key)}>
-  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(S.called(s))}</button><span class="sub">${name(s.title ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
+  <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(S.called(s))}</button><span class="sub">${name(s.title && S.sees("projects") ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
   <span class="ctx" title="Context window used">${s.context?.percent != null ? html`<${Meter} value=${s.context.percent} label="Context window used" tone=${s.context.percent > 80 ? "warn" : ""} /><small class="num">${pct(s.context.percent)}</small>` : html`<span class="quiet">–</span>`}</span>

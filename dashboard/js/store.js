@@ -53,7 +53,8 @@ export const stale = computed(() => !["live", "relay-live", "connecting", "sampl
 export const colours = computed(() => {
   const cost = new Map();
   for (const d of calmDays.value.slice(-30)) for (const [m, v] of Object.entries(d.models ?? {})) cost.set(m, (cost.get(m) ?? 0) + (v[1] ?? 0) + v[0] * 1e-12);
-  const rest = [...(summary.value.models ?? []), ...(block.value?.models ?? []).map((m) => m.model)].filter((m) => !cost.has(m));
+  // Whoever may not see totals sees the models of what runs.
+  const rest = [...(sees("totals") ? summary.value.models ?? [] : sessions.value.map((s) => s.model)), ...(block.value?.models ?? []).map((m) => m.model)].filter((m) => !cost.has(m));
   return modelColours([...[...cost].sort((a, b) => b[1] - a[1]).map(([m]) => m), ...new Set(rest)]);
 });
 export const colour = (model) => "c-" + (colours.value.get(model) ?? "other");
@@ -70,8 +71,8 @@ const frame = (fn) => (globalThis.document?.hidden === false ? requestAnimationF
 /** The cursor to continue from, if what is shown came from there. */
 export const cursor = (from) => (from === base ? state.cursor : "");
 export const kept = () => toKeep({ ...state, at: asOf.peek() || state.at, access: access.peek() });
-/** Whose machines are hidden is not asked when they reported. */
-const reports = (s, at) => reporting(s.machines, at) || (!s.machines.length && !!(s.sessions.length || s.summary.block || s.summary.limits?.length || s.summary.days?.length));
+/** Where no machine is, none has gone silent; and whose machines are hidden is not asked when they reported. */
+const reports = (s, at) => reporting(s.machines, at) || !s.machines.length;
 export const anyReports = () => reports(state, Date.now() + skew.peek());
 
 const unseal = (list) => { if (!seals.peek() && list?.some((s) => isSealed(s.title) || isSealed(s.project))) styled(import("./sealed.js")).then((m) => m.start()); };

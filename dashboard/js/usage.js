@@ -22,14 +22,14 @@ const walk = (pick, n, onPick, by) => (e) => {
 
 /** Stacked bars, one a day. rows: [{date, all, parts: [[colour, value]]}], bottom first. */
 const Bars = memo(({ rows, unit, pick, onPick }) => {
-  const [ref, w] = useWidth(700), h = w > 560 ? 288 : 232;
+  const [ref, w, room] = useWidth(700, true), least = w > 560 ? 288 : 232, h = Math.max(least, room);
   const left = 44, right = 4, top = 8, bottom = h - 22, n = rows.length, most = Math.max(0, ...rows.map((r) => r.all));
   const step = stepOf(most || 3, 3), max = step * Math.max(1, Math.ceil(most / step - 1e-9)), slot = (w - left - right) / n, bw = Math.max(2, Math.min(26, slot * 0.68));
   const Y = (v) => bottom - (v / max) * (bottom - top);
   const say = unit === "cost" ? (v) => "$" + (v >= 1000 ? short(v) : step < 1 ? v.toFixed(2) : step % 1 ? v.toFixed(1) : v) : short;
   const every = w < 420 ? 7 : 5;
   const move = (e) => { const i = Math.floor((e.clientX - e.currentTarget.getBoundingClientRect().left - left) / slot); onPick(i >= 0 && i < n ? i : null); };
-  return html`<div class="chart bars" ref=${ref} style=${{ height: h + "px" }}>
+  return html`<div class="chart bars" ref=${ref} style=${{ minHeight: least + "px" }}>
     <svg width=${w} height=${h} tabindex="0" role="img" aria-label="Stacked bars, one a day. Arrow keys read a day; the table below has the totals." onPointerMove=${move} onPointerDown=${move} onPointerLeave=${(e) => e.pointerType === "mouse" && onPick(null)} onKeyDown=${walk(pick, n, onPick, { ArrowLeft: -1, ArrowRight: 1 })} onBlur=${() => onPick(null)}>
       ${Array.from({ length: Math.round(max / step) + 1 }, (_, i) => i * step).map((v) => html`<line class=${v ? "rule" : "base"} x1=${left} x2=${w - right} y1=${f(Y(v))} y2=${f(Y(v))} /><text class="tick" x=${left - 8} y=${f(Y(v) + 4)} text-anchor="end">${say(v)}</text>`)}
       ${rows.map((r, i) => {
@@ -86,7 +86,7 @@ function keysOf(month, by, i) {
   return { keys, others: order.length - top.length };
 }
 export function Usage() {
-  const [by, setBy] = usePref("split", Object.keys(SPLITS)), [liked, setUnit] = usePref("unit", ["cost", "tokens"]), unit = S.costless.value ? "tokens" : liked, [pick, setPick] = useState(null);
+  const splits = Object.keys(SPLITS).filter((by) => !/projects|machines/.test(by) || S.sees(by)), [wished, setBy] = usePref("split", Object.keys(SPLITS)), by = splits.includes(wished) ? wished : "models", [liked, setUnit] = usePref("unit", ["cost", "tokens"]), unit = S.costless.value ? "tokens" : liked, [pick, setPick] = useState(null);
   const end = S.today.value, known = S.days.value, month = useMemo(() => S.calendar(known, 30, end), [known, end]);
   const i = unit === "cost" ? 1 : 0, fmt = unit === "cost" ? money : tokens, colours = S.colours.value;
   const { keys, others } = useMemo(() => keysOf(month, by, i), [month, by, i, colours]);
@@ -106,7 +106,7 @@ export function Usage() {
   };
   return html`<section class="cell usage" id="usage" aria-labelledby="h-usage">
     <header><h2 id="h-usage">Usage</h2><span class="quiet">last 30 days</span><span class="grow"></span>
-      <${Segments} label="Split" value=${by} onChange=${setBy} options=${Object.entries(SPLITS).map(([id, [name]]) => [id, name])} />
+      <${Segments} label="Split" value=${by} onChange=${setBy} options=${splits.map((id) => [id, SPLITS[id][0]])} />
       ${!S.costless.value && html`<${Segments} label="Unit" value=${unit} onChange=${setUnit} options=${[["cost", "Cost"], ["tokens", "Tokens"]]} />`}</header>
     <${Bars} rows=${rows} unit=${unit} pick=${pick} onPick=${setPick} />
     <table class="totals"><thead><tr><th scope="col">${SPLITS[by][0]}</th>${spans.map(([name, , hot]) => html`<th scope="col" class=${"r" + (hot ? " hot" : "")}>${name}</th>`)}<th scope="col" class="share">Share</th></tr></thead>

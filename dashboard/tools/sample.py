@@ -142,11 +142,13 @@ def feed(now: datetime, *, count: int = 240, sent: int = 200, percent: float = 5
     days = [d for n in range(370, -1, -1) if (d := day(roll, now.astimezone(zone) - timedelta(days=n), today=not n))]
     recent = [{"start": iso(now - timedelta(hours=9 * (13 - n) + 8)), "end": iso(now - timedelta(hours=9 * (13 - n) + 3)), "percent": p, "tokens": p * 800_000, "cost": p * 0.31, "reached": p >= 100, "gap": False}
               for n, p in enumerate([70, 37, 100, 62, 20, 82, 61, 90, 45, 10, 66, 100, 32])]
+    current = block(roll, now, percent)
     alerts = [{"id": "limit:seven_day_opus:1", "level": "warn", "text": "Opus is ahead of its weekly pace. At this rate it runs out 46 hours before it resets.", "at": iso(now)}]
-    if percent > 75:
-        alerts = [{"id": "block:hit:1", "level": "bad", "text": "At this pace the block reaches its limit 49 minutes before it resets.", "at": iso(now)}]
+    if current["projection"]["hit_at"]:
+        early = (datetime.fromisoformat(current["end"]) - datetime.fromisoformat(current["projection"]["hit_at"])) // timedelta(minutes=1)
+        alerts = [{"id": "block:hit:1", "level": "bad", "text": f"At this pace the block reaches its limit {early} minutes before it resets.", "at": iso(now)}]
     today = now.astimezone(zone).date().isoformat()
-    summary = {"block": block(roll, now, percent), "recent_blocks": recent, "limits": limits(now), "days": days, "hours": [h * 1.7 for h in HOURS],
+    summary = {"block": current, "recent_blocks": recent, "limits": limits(now), "days": days, "hours": [h * 1.7 for h in HOURS],
                "totals": totals(days, today), "alerts": alerts, "sessions_total": count, "active": min(3, count), "projects": list(PROJECTS), "models": list(MODELS),
                "unpriced": [], "stubs": [], "price_book": {"date": "2026-11-01"}}
     return {"cursor": "c1", "head": "c1", "since": None, "reset": [], "full": True, "records": [{"kind": "session", "source": s["source"], "key": s["key"], "value": s} for s in rows[:sent]],

@@ -4,13 +4,16 @@
 """
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import sync_playwright
 
 from tests.dashboard.conftest import ARGS, CHROMIUM, ROOT, Server
 
 OUT = ROOT / "docs/pictures"
+ZONE = ZoneInfo("Europe/Berlin")
 ADMIN = "sr_admin_abcdefgh2345_secret1234567890_0badc0de"
 
 
@@ -51,8 +54,15 @@ def bell(page: Any) -> None:
     page.evaluate("() => document.activeElement.blur()")
 
 
+def morning() -> list[str]:
+    """The servers' clocks show the last working day at four minutes to eleven, so that the block began at eight."""
+    now = datetime.now(ZONE)
+    then = now.replace(hour=10, minute=56, second=0) - timedelta(days=max(0, now.weekday() - 4))
+    return ["--offset", str((then - now).total_seconds())]
+
+
 def main() -> None:
-    agent, relay = Server("--home", "agent"), Server("--home", "relay", "--key", ADMIN, "--scope", "admin")
+    agent, relay = Server("--home", "agent", *morning()), Server("--home", "relay", "--key", ADMIN, "--scope", "admin", *morning())
     OUT.mkdir(parents=True, exist_ok=True)
     try:
         with sync_playwright() as playwright:

@@ -280,6 +280,8 @@ class StandIn:
             ledger.change(told["change"])
         ledger.beats = told.get("beats", ledger.beats)
         ledger.quiet_since = told.get("quiet_since", ledger.quiet_since)
+        if "machines" in told:
+            ledger.whole["machines"] = told["machines"]
         if "summary" in told:
             ledger.whole["summary"] |= told["summary"]
             ledger.version += 1

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -119,6 +120,45 @@ def test_a_shared_view_says_so_and_shows_only_what_was_chosen(server, visit, pic
     assert ("$" in text) == ("costs" in shows) and "NaN" not in text and "null" not in text and "undefined" not in text
     assert page.evaluate("() => [...document.querySelectorAll('.grid')].every((g) => [...g.children].reduce((a, c) => a + c.offsetWidth * c.offsetHeight, 0) > g.offsetWidth * g.offsetHeight * 0.98)"), "no cell is missing from a grid"
     picture(page, "shared-" + shows.replace(",", "-"), full=True)
+
+
+def visible(page, selector):
+    return [each.inner_text() for each in page.query_selector_all(selector) if each.is_visible()]
+
+
+def test_what_a_shared_view_hides_leaves_no_empty_column(server, visit, picture):
+    relay = server("--home", "relay", "--key", KEY, "--shows", "sessions,titles,costs")
+    page = visit(f"{relay.url}#key={KEY}", wait="text=Shared view")
+    page.wait_for_selector(".list")
+    assert "projects and machines hidden" in page.inner_text(".strip")
+    assert visible(page, ".list thead th") == ["Last active↓", "Session", "Model", "Length", "Tokens", "Cost"]
+    assert visible(page, ".heads span") == ["Activity", "Context", "Tokens", "Cost", "Time"]
+    assert "no project" not in page.inner_text("main")
+    assert page.query_selector(".list .model i:not(.c-other)"), "models have their colours where no total is shown"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.inner_text(".list .phone >> nth=0").strip() in ("Opus 4.5", "Sonnet 4.5", "Haiku 4.5"), "the second line is the model where project and machine are hidden"
+    picture(page, "shared-sessions-390", full=True)
+
+
+def test_a_shared_view_without_costs_fills_its_width_and_tells_tokens_on_a_phone(server, visit, picture):
+    relay = server("--home", "relay", "--key", KEY, "--shows", "totals,blocks,sessions")
+    page = visit(f"{relay.url}#key={KEY}", wait="text=Shared view")
+    page.wait_for_selector(".list")
+    assert page.inner_text("#h-limits") == "Recent blocks" and "No plan limit" not in page.inner_text(".limits")
+    assert page.evaluate("() => [...document.querySelectorAll('.keys em')].every((e) => e.parentElement.scrollWidth <= e.parentElement.clientWidth)"), "no model's name is cut"
+    assert page.evaluate("() => document.querySelector('.mix').getBoundingClientRect().right > document.querySelector('.block-chart').getBoundingClientRect().right - 2")
+    assert visible(page, ".usage .seg label") == ["Model", "Tool"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert re.fullmatch(r"[\d.]+[kM]", page.inner_text(".list tbody .tok >> nth=0"))
+    assert page.is_visible(".list tbody .tok >> nth=0") and page.is_visible(".active .line .tok >> nth=0")
+
+
+def test_a_relay_that_nobody_reported_to_yet_is_not_old(server, visit):
+    relay = server("--home", "relay", "--key", KEY, "--count", "0")
+    relay.tell(summary={}, machines=[])
+    page = visit(f"{relay.url}#key={KEY}", wait=".empty")
+    wait_state(page, "relay-live")
+    assert page.query_selector(".strip") is None and "none has reported yet" in page.inner_text(".checks")
 
 
 def test_an_admin_key_changes_what_the_relay_tells(server, visit, picture):

@@ -16,7 +16,7 @@ test("money that is not known is a dash, and a little is not nothing", () => {
   assert.deepEqual([0, 0.001, 1.005, 999.99, 999.996, 12345.6, null, undefined, NaN].map(F.money), ["$0.00", "<$0.01", "$1.00", "$999.99", "$1,000", "$12,346", "–", "–", "–"]);
 });
 test("lengths of time read as people say them", () => {
-  assert.deepEqual([0, 59_000, 8040000, 5 * F.HOUR, 50 * F.HOUR, 40 * F.DAY].map(F.span), ["0m", "1m", "2h 14m", "5h", "2d 2h", "40d"]);
+  assert.deepEqual([0, 20_000, 59_000, 8040000, 5 * F.HOUR, 50 * F.HOUR, 40 * F.DAY].map(F.span), ["<1m", "<1m", "1m", "2h 14m", "5h", "2d 2h", "40d"]);
   assert.deepEqual([0, 5000, 61_000, 7.2e6, 4 * F.DAY].map(F.ago), ["now", "5s ago", "1m ago", "2h ago", "4d ago"]);
 });
 test("a date is a plain date in every zone", () => {
