@@ -70,12 +70,17 @@ class AskedBlocks(Asked):
     gaps = fields.Boolean(load_default=False, metadata={"description": "Show the gaps between blocks too."})
 
 
-class AskedSessions(AskedRange):
-    q = fields.String(load_default="", validate=validate.Length(max=200), metadata={"description": "Words in title, project and branch; all must be there."})
+class AskedFiltered(AskedRange):
+    """Sessions of a span of time, and of one project, model, machine or tool only."""
+
     project = fields.String(validate=validate.Length(max=512))
     model = fields.String(validate=validate.Length(max=512))
     machine = fields.String(validate=validate.Length(max=512))
     session_type = Kind(validate=validate.Length(max=512))
+
+
+class AskedSessions(AskedFiltered):
+    q = fields.String(load_default="", validate=validate.Length(max=200), metadata={"description": "Words in title, project and branch; all must be there."})
     active = fields.Boolean()
     sort = fields.String(
         load_default="-last_activity",
@@ -93,13 +98,10 @@ class AskedFeed(Asked):
     sessions = fields.Integer(load_default=200, validate=validate.Range(0, 1000), metadata={"description": "How many of the newest sessions, if everything comes."})
 
 
-class AskedExport(AskedRange):
+class AskedExport(AskedFiltered):
     format = fields.String(load_default="csv", validate=validate.OneOf(["csv", "jsonl", "json"]))
     kind = fields.String(load_default="session", validate=validate.OneOf(["session", "usage", "block", "day"]))
-    project = fields.String(validate=validate.Length(max=512), metadata={"description": "As the other filters: of sessions and usage only."})
-    model = fields.String(validate=validate.Length(max=512))
-    machine = fields.String(validate=validate.Length(max=512))
-    session_type = Kind(validate=validate.Length(max=512))
+    project = fields.String(validate=validate.Length(max=512), metadata={"description": "This filter and those by model, machine and session_type are for sessions and usage only."})
     checksum = fields.Boolean(load_default=False, metadata={"description": "Answer the export's SHA-256 instead, as sha256sum writes it."})
 
 
@@ -192,17 +194,17 @@ class SessionAnswer(Answered):
     activity = fields.List(fields.Integer())
 
 
-class UsageAnswer(Answered):
+class Priced(Answered):
+    """What decides the price of tokens: when they were used, by which model, in which class."""
+
     at = When(required=True)
-    first = When(required=True)
-    last = When(required=True)
     model = fields.String(required=True)
     price_class = fields.String(required=True)
-    input = fields.Integer(required=True)
-    output = fields.Integer(required=True)
-    cache_write_5m = fields.Integer(required=True)
-    cache_write_1h = fields.Integer(required=True)
-    cache_read = fields.Integer(required=True)
+
+
+class UsageAnswer(Tokens, Priced):
+    first = When(required=True)
+    last = When(required=True)
     undivided = fields.Integer(metadata={"description": "tokens of which nobody said which kind they are; only where there are any"})
     requests = fields.Integer(required=True)
     cost = number()
@@ -220,10 +222,7 @@ class SessionPage(Answered):
     total = fields.Integer(required=True)
 
 
-class CostLine(Answered):
-    at = When(required=True)
-    model = fields.String(required=True)
-    price_class = fields.String(required=True)
+class CostLine(Priced):
     kind = fields.String(required=True)
     tokens = fields.Integer(required=True)
     usd_per_million = number()

@@ -113,7 +113,7 @@ class TakenSchema(_Message):
     server_time = _number(required=True, metadata={"description": "milliseconds since 1970 UTC"})
     beat_s = _number(required=True)
     max_changes = _number(required=True)
-    apart_s = _number(metadata={"description": "how far apart pushes should be while nobody watches; absent: as the agent likes"})
+    apart_s = _number(metadata={"description": "seconds to leave between two pushes; absent: as the agent likes"})
     notices = fields.List(fields.String(), load_default=list)
 
 

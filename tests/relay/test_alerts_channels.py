@@ -1,6 +1,7 @@
 """What a channel sends and where it may go: signed webhooks, apprise in a process of its own, and nothing to addresses inside."""
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
@@ -58,6 +59,22 @@ def test_a_secret_of_ones_own_signs(ops: Receiver) -> None:
     secret = new_secret()
     assert send(book(), ops.url, secret=secret) == {}
     Webhook(secret).verify(ops.heard[0][2], ops.heard[0][1])
+
+
+def test_a_new_secret_signs_and_the_address_stays(ops: Receiver) -> None:
+    kept, secret = book(), new_secret()
+    send(kept, f"{ops.url}/hook")
+    wishes, made = kept.set_channel(ALICE, {"name": "ops", "secret": secret})
+    kept.carry(ALICE, wishes.channels[-1], TRIAL, "msg_2")
+    path, headers, body = ops.heard[-1]
+    Webhook(secret).verify(body, headers)
+    assert (path, made) == ("/hook", {})
+
+
+def test_a_secret_that_can_be_guessed_is_refused(ops: Receiver) -> None:
+    with pytest.raises(Problem, match="16 to 64 bytes"):
+        send(book(), ops.url, secret="whsec_" + base64.b64encode(b"fifteen bytes..").decode())
+    assert ops.heard == []
 
 
 @pytest.mark.parametrize(("status", "said"), [(500, "it answered 500"), (302, "redirects are not followed"), (404, "it answered 404")])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ledger.keytext import KeyText
 from ledger.times import iso
 from tests.relay.alertkit import BOB, DAY, HOUR, MINUTE, NOW, Bell, a_limit, a_session, ms, use
 
@@ -103,6 +104,13 @@ def test_a_tenant_that_always_burns_much_is_not_told_of_its_usual(bell: Bell) ->
     assert bell.round() == []
 
 
+def test_what_one_busy_hour_in_ten_uses_is_usual_here(bell: Bell) -> None:
+    hours = [(day, hour) for day in range(2, 9) for hour in range(4)]
+    usual = [a_session(f"u{day}-{hour}", use(NOW - day * DAY + hour * HOUR, output=600_000 if (day, hour) in hours[:3] else 10_000)) for day, hour in hours]
+    bell.laptop().pushes(*usual, a_session("same", use(NOW - MINUTE, output=700_000)))
+    assert bell.round() == []
+
+
 def test_a_machine_that_falls_silent_in_the_middle_of_work_is_told_once_and_again_after_it_came_back(bell: Bell) -> None:
     laptop = bell.laptop()
     laptop.pushes(a_session("a"))
@@ -177,6 +185,12 @@ def test_a_push_key_that_ends_soon_is_told_unless_another_takes_its_place(bell: 
     [text] = bell.round(MINUTE)
     assert text.startswith(f"The push key of studio expires {iso(NOW + 5 * DAY)[:10]}") and "--source studio" in text
     assert len(bell.round(4 * DAY + 2 * HOUR)) == 1, "and once more on its last day"
+
+
+def test_the_end_of_a_key_that_was_revoked_is_no_news(bell: Bell) -> None:
+    ended = KeyText.parse(bell.key("push", "alice", "studio", expires=(NOW + 5 * DAY) // 1000))
+    bell.relay.ring.revoke(ended.id)
+    assert bell.round(MINUTE) == []
 
 
 def test_another_tenant_hears_nothing(bell: Bell) -> None:

@@ -5,8 +5,9 @@ import gzip
 import json
 
 import pytest
+from marshmallow import RAISE
 
-from ledger import signing
+from ledger import signing, wire
 from ledger.errors import Busy, Conflict, Full, Unusable
 from ledger.record import Ref, hash_of, to_hex
 from ledger.stores.memory import MemoryStore
@@ -220,6 +221,17 @@ def test_a_push_is_applied_and_answered_with_the_state(any_office):
     }  # fmt: skip
     assert any_office.visible(sender) == {"a": A1, "b": B1}
     assert any_office.told == ["alice", "alice"]
+
+
+def test_what_is_answered_is_what_the_definition_says_and_nothing_else():
+    office = Office(terms=Terms(keep_days=90, keep_totals_days=400))
+    sender = office.sender()
+    sender.start()
+    office.push.apart = lambda tenant: 30
+    for reply in (sender.push({"a": "{}", "broken": "{"}, commit=True), sender.send(sender.message("beat")), sender.send(sender.message("bye"))):
+        assert reply.status == 200
+        wire.TakenSchema(unknown=RAISE).load(reply.document)
+    assert set(reply.document) == set(wire.TakenSchema().fields)
 
 
 def test_the_last_batch_again_is_answered_as_the_first_time_and_changes_nothing(any_office):
