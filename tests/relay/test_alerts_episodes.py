@@ -1,11 +1,13 @@
 """Each episode is told exactly once and armed again after recovery, whatever the readings."""
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.stores.memory import MemoryStore
 from relay.alerts import memory
 from relay.alerts.episodes import REARM_MS, Finding, follow
 from relay.alerts.facts import Facts, Window
@@ -26,6 +28,15 @@ def noticed(kept: Any, found: list[Finding], now: int, wishes: Wishes | None = N
 
 def a_finding(id: str = "a", **more: Any) -> Finding:
     return Finding(id, "rule", more.pop("level", "warn"), f"text of {id}", **more)
+
+
+def test_what_is_remembered_stays_small_and_the_oldest_that_is_over_makes_room() -> None:
+    store = MemoryStore()
+    ended = [{"id": str(number), "text": "x" * 10_000} for number in range(memory.MOST_PAST)]
+    memory.change(store, "alice", START, lambda kept: kept.update(past=ended))
+    kept, _ = memory.read(store, "alice", START)
+    assert len(json.dumps(kept)) <= memory.LARGEST
+    assert kept["past"] == ended[: len(kept["past"])] and len(kept["past"]) > 15
 
 
 @given(st.lists(st.tuples(st.integers(0, 110), st.integers(1, 5)), max_size=40))

@@ -10,6 +10,9 @@ import pytest
 
 from ledger.errors import Busy
 from relay.alerts import memory
+from relay.alerts.quiet import is_quiet
+from relay.alerts.webhook import Refused
+from relay.alerts.wishes import Quiet
 from tests.ledger.stores import STORES
 from tests.relay.alertkit import ALICE, BOB, DAY, HOUR, MINUTE, NOW, Bell, a_limit, a_session, ms, use
 from tests.relay.house import RelayHouse
@@ -165,7 +168,44 @@ def test_nobody_who_does_not_listen_costs_anything() -> None:
     assert not list(bell.store.list(memory.DRAWER, now=NOW))
 
 
+def test_after_a_channel_failed_the_rest_of_its_messages_waits_untried(bell: Bell) -> None:
+    bell.laptop().pushes(a_limit(76, RESET), a_limit(93, RESET, account="work"), a_limit(93, RESET, account="home"))
+    tried: list[str] = []
+
+    def refuse(tenant: str, channel: Any, message: Any, number: str) -> None:
+        tried.append(message["text"])
+        raise Refused("it answered 500")
+
+    bell.alerts.book.carry = refuse
+    assert bell.round() == [] and len(tried) == 1
+    [chat] = bell.alerts.watch.shown(ALICE)["channels"]
+    assert chat["waiting"] == 3
+
+
+def test_a_channel_that_was_switched_off_is_sent_nothing_that_waited_for_it(bell: Bell) -> None:
+    bell.deaf.add("chat")
+    bell.laptop().pushes(a_limit(76, RESET))
+    bell.round()
+    bell.deaf.clear()
+    bell.alerts.book.set_channel(ALICE, {"name": "chat", "on": False})
+    assert bell.round(memory.WAITS[0]) == []
+    bell.alerts.book.set_channel(ALICE, {"name": "chat", "on": True})
+    assert bell.round(DAY) == []
+
+
 # -- quiet hours
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "clock", "quiet"),
+    [
+        ("12:00", "13:00", "11:59", False), ("12:00", "13:00", "12:00", True), ("12:00", "13:00", "12:59", True), ("12:00", "13:00", "13:00", False),
+        ("22:00", "07:00", "21:59", False), ("22:00", "07:00", "22:00", True), ("22:00", "07:00", "06:59", True), ("22:00", "07:00", "07:00", False),
+        ("08:00", "08:00", "08:00", False),
+    ],
+)  # fmt: skip
+def test_quiet_hours_begin_with_their_first_minute_and_end_before_their_last(start: str, end: str, clock: str, quiet: bool) -> None:
+    assert is_quiet(Quiet(start=start, end=end), ms(f"2026-11-22T{clock}+01:00"), "Europe/Berlin") is quiet
 
 
 def test_quiet_hours_hold_back_what_can_wait_and_sum_it_up_afterwards(bell: Bell) -> None:
