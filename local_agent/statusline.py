@@ -92,8 +92,8 @@ def windows_of(told: Told, now: int) -> dict[str, tuple[float, int]]:
     limits = told.get("rate_limits")
     found = {}
     for name, window in limits.items() if isinstance(limits, dict) else ():
-        reading = believed(window.get("used_percentage"), window.get("resets_at"), now) if isinstance(window, dict) else None
-        if reading and isinstance(name, str) and name.isidentifier() and len(name) <= 40:
+        reading = believed(window.get("used_percentage"), window.get("resets_at"), now, name) if isinstance(window, dict) else None
+        if reading and name.isidentifier() and len(name) <= 40:
             found[name] = reading
     return found
 

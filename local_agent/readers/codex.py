@@ -150,8 +150,13 @@ class Rollout:
             self.state["context"] = {"used": last[0], "size": window}
         self.answers[f"{number:08}"] = [at, self.state.get("model") or UNKNOWN, total, last]
 
+    def _is_copied(self, at: int) -> bool:
+        """Whether a line was written with a copied history: its time is the copy's, and what it says is old."""
+        began = self.state.get("start")
+        return bool(self.state.get("parent")) and isinstance(began, int) and at - began <= BURST_MS
+
     def _limits(self, found: object, at: int) -> None:
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or self._is_copied(at):
             return
         known = self.state.setdefault("limits", {})
         assert isinstance(known, dict)
@@ -161,9 +166,10 @@ class Rollout:
                 continue
             seconds = untidy.amount(window.get("resets_in_seconds"))
             resets_at = window.get("resets_at") if seconds is None else at / 1000 + seconds
-            reading = limits.reading(window.get("used_percent"), resets_at, at)
+            name = limits.window_name(window.get("window_minutes"), otherwise)
+            reading = limits.reading(name, window.get("used_percent"), resets_at, at)
             if reading:
-                known[limits.window_name(window.get("window_minutes"), otherwise)] = [reading.observed_at, reading.resets_at, reading.used_percent]
+                known[name] = [reading.observed_at, reading.resets_at, reading.used_percent]
 
 
 def _spawned_by(source: object) -> object:

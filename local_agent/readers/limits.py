@@ -29,9 +29,9 @@ class Reading:
     used_percent: float
 
 
-def reading(used: object, resets_at: object, observed_at: int) -> Reading | None:
-    """A reading that can be believed, or None."""
-    found = believed(used, resets_at, observed_at)
+def reading(window: str, used: object, resets_at: object, observed_at: int) -> Reading | None:
+    """A reading of *window* that can be believed, or None."""
+    found = believed(used, resets_at, observed_at, window)
     return Reading(observed_at, found[1], found[0]) if found else None
 
 

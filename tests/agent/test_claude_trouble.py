@@ -169,6 +169,14 @@ def test_a_used_up_limit_becomes_a_limit_with_the_instant_it_names(home: Home, d
     assert desk.bodies()[SESSION]["total_messages"] == 1
 
 
+def test_a_reset_too_far_away_for_five_hours_is_another_windows(home: Home, desk: Desk) -> None:
+    told = line("x", model="<synthetic>", used=usage(0, 0, 0, 0), at=NOW, isApiErrorMessage=True)
+    told["message"]["content"] = [{"type": "text", "text": f"Claude AI usage limit reached|{NOW // 1000 + 3 * 86_400}"}]
+    home.write(line("msg_a"), told)
+    desk.look()
+    assert desk.bodies("limit") == {}
+
+
 # -- what happens to files
 
 

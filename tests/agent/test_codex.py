@@ -319,6 +319,20 @@ def test_the_newest_reading_of_the_accounts_windows_is_kept(archive, tmp_path):
     assert archive.get(Ref("limit", "codex/default/seven_day")) is None
 
 
+def test_what_a_copied_history_says_of_the_windows_is_old(archive, tmp_path):
+    parent, resets = Rollout(), int(START.timestamp()) + 3600
+    parent.answer(1, 0, 1, rate_limits={"primary": {"used_percent": 7.5, "window_minutes": 300, "resets_at": resets}})
+    other = Rollout("019a97c2-0000-7e60-9c60-9726baf026a2", at=START + timedelta(minutes=10))
+    other.answer(1, 0, 1, rate_limits={"primary": {"used_percent": 40.0, "window_minutes": 300, "resets_at": resets}})
+    child = Rollout(FORK, at=START + timedelta(minutes=20), forked_from_id=ALICE)
+    child.at = START + timedelta(minutes=20, seconds=10)
+    child.copy_of(parent)
+    for rollout in (parent, other, child):
+        rollout.write(tmp_path)
+    read(archive, tmp_path, int(START.timestamp()) * 1000 + 30 * 60_000)
+    assert json.loads(archive.get(Ref("limit", "codex/default/five_hour")))["used_percent"] == 40.0
+
+
 class LongAbove:
     def long_threshold(self, model: str, at_ms: int) -> int | None:
         return 272_000 if model.startswith("gpt-5") else None

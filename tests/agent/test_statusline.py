@@ -70,7 +70,7 @@ def test_a_limit_reaches_the_ledger_with_its_account(archive, tmp_path):
 
 @pytest.mark.parametrize(("used", "resets_at"), [
     (SOON, SOON), (-1, SOON), (None, SOON), ("many", SOON), (True, SOON), (float("nan"), SOON), (37, None), (37, 0), (37, NOW // 1000 - 1),
-    (37, SOON + 90 * 86400), ("1" * 99, SOON), ([], SOON), ({}, {}),
+    (37, SOON + 90 * 86400), (37, NOW // 1000 + 6 * 3600), (37, NOW // 1000 + 6 * 86400), ("1" * 99, SOON), ([], SOON), ({}, {}),
 ])
 def test_what_cannot_be_true_is_not_believed(archive, tmp_path, used, resets_at):
     statusline.run(said(used, resets_at), str(tmp_path), NOW)

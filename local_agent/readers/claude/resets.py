@@ -12,7 +12,7 @@ _REACHED = re.compile(rb"usage limit reached\|(\d{9,11})\b")
 
 
 def reset_in(raw: bytes) -> Reading | None:
-    """The five-hour window that such a line says is used up."""
+    """The five-hour window that such a line says is used up; a reset too far away for that is a longer window's, and tells nothing here."""
     found = _REACHED.search(raw)
     if found is None:
         return None
@@ -21,4 +21,4 @@ def reset_in(raw: bytes) -> Reading | None:
     except Damage:
         return None
     at = instant(line.timestamp or "") if line else None
-    return None if at is None else reading(100.0, int(found[1]), at)
+    return None if at is None else reading("five_hour", 100.0, int(found[1]), at)
