@@ -22,6 +22,8 @@ from ledger.viewers import Admission, Viewer
 
 THREADS = 8
 BIGGEST_BODY = 1 << 20
+HEARD_OUT, HEARD_OUT_S = 16 << 20, 2.0
+"""So much of a refused body, for so long, is read and thrown away."""
 _KNOWN = "relay.asked"
 """Where a scope says who asked, once somebody looked."""
 log = logging.getLogger("shell")
@@ -126,12 +128,12 @@ class Shell:
         except Exception as error:
             answer = _answer_to(error, asked)
         if answer is not None:
-            await self._send(send, answer, asked)
+            await self._send(send, answer, asked, receive)
         if self._logger:
             self._logger(asked, answer.status if answer else 200, len(answer.body) if answer else 0, time.perf_counter() - began)
 
     async def _answer(self, asked: Asked, scope: Any, receive: Any, send: Any) -> Answer | None:
-        native = self._native.get(asked.path)
+        native = self._native.get(asked.path) if asked.method != "OPTIONS" else None  # a browser's first question is the app's everywhere
         if native is not None:
             body = await read_body(scope, receive, BIGGEST_BODY)
             async with self._lane.turn(len(body)):
@@ -180,13 +182,17 @@ class Shell:
             landed.set()
             self._flying.pop(key, None)
 
-    async def _send(self, send: Any, answer: Answer, asked: Asked) -> None:
+    async def _send(self, send: Any, answer: Answer, asked: Asked, receive: Any) -> None:
         headers = complete(answer, self._always)
         if "headers" in asked.note:
             names = {name for name, _ in headers}
             headers += [pair for pair in _noted(asked) if pair[0] not in names]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else answer.body})
+        unread = (b"connection", b"close") in answer.headers
+        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else answer.body, "more_body": unread})
+        if unread:
+            await _hear_out(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     # Live viewers.
 
@@ -281,6 +287,18 @@ def _key(tenant: str, asked: Asked) -> Hashable:
 def _noted(asked: Asked) -> Headers:
     """Headers that whoever let the caller in wants it to have."""
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in asked.note.get("headers", {}).items()]
+
+
+async def _hear_out(receive: Any) -> None:
+    """Let a caller whose body is refused unread finish speaking, within reason: cut off in the middle of it, it would see a reset instead of the answer."""
+
+    async def heard() -> None:
+        size = 0
+        while size < HEARD_OUT and (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            size += len(message.get("body", b""))
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(heard(), HEARD_OUT_S)
 
 
 async def _left(receive: Any) -> None:

@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ledger import shell
 from ledger.asked import Asked
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.kept import Answer, Kept
@@ -331,6 +332,23 @@ def test_a_body_without_end_is_refused(house: House) -> None:
         pass  # cut off while it was still talking
     else:
         assert line.getresponse().status == 413
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 9000000", b"Transfer-Encoding: chunked"])
+def test_whoever_sends_too_much_hears_so_though_it_speaks_to_the_end(house: House, head: bytes) -> None:
+    body = b"x" * 9_000_000
+    with socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
+        line.sendall(b"POST /native HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + (body if b"Length" in head else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)))
+        said = b"".join(iter(lambda: line.recv(65536), b""))
+    assert said.startswith(b"HTTP/1.1 413 ") and b"too-large" in said
+
+
+def test_whoever_speaks_without_end_is_cut_off(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "HEARD_OUT", 2 << 20)
+    with socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line, pytest.raises(OSError):
+        line.sendall(b"POST /native HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        for _ in range(1000):
+            line.sendall(b"x" * 1_000_000)
 
 
 def test_a_failure_of_the_app_tells_nothing_of_its_inside(house: House) -> None:

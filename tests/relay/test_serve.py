@@ -168,6 +168,12 @@ def test_the_page_comes_with_a_strict_policy_and_is_not_sent_twice(public: Publi
     assert public.ask("/", If_None_Match=headers["etag"])[0] == 304
 
 
+@pytest.mark.parametrize("path", ["/v1/push", "/api/v1/push", "/status", "/ws", "/"])
+def test_a_browsers_first_question_is_answered_alike_everywhere(public: Public, path: str) -> None:
+    status, headers, body = public.ask(path, method="OPTIONS", Origin="http://localhost:3001", Access_Control_Request_Method="POST")
+    assert (status, body) == (204, b"") and headers["access-control-allow-origin"] == "http://localhost:3001"
+
+
 def test_a_monitor_finds_health_and_figures(public: Public) -> None:
     assert json.loads(public.ask("/healthz")[2]) == {"status": "ok"}
     until(lambda: b"session_relay_answers_total{status=\"200\"}" in public.ask("/metrics")[2], "answers being counted")
