@@ -21,7 +21,7 @@ ONLY_IN = {
     "py_vapid": ("relay/alerts/",),
 }
 LOW = {"record", "errors", "signing", "keytext", "strict"}
-MIDDLE = {"wire", "store"}
+MIDDLE = {"wire", "messages", "store"}
 
 
 def imports(path: Path) -> Iterator[str]:

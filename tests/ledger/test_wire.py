@@ -4,14 +4,19 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import re
+import subprocess
+import sys
 import zlib
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marshmallow import fields, validate
 
-from ledger import strict, wire
+from ledger import messages, strict, wire
 from ledger.errors import Problem
 from ledger.record import ID
 from ledger.strict import NotStrict, slowly, strict_json
@@ -119,13 +124,64 @@ def test_both_forms_of_the_definition_agree_on_changed_messages(changes):
     found = copy.deepcopy(GOOD)
     for path, value in changes:
         change(found, path, copy.deepcopy(value))  # hypothesis hands out the same object twice
-    assert verdict(compiled_only, found) == verdict(wire.judged_slowly, found)
+    assert verdict(compiled_only, found) == verdict(messages.judged_slowly, found)
+
+
+PLAIN = {fields.Integer: int, fields.String: str, messages._Flag: bool, fields.Dict: dict[str, Any]}
+
+
+def derived(schema, name):
+    """The compiled form that follows from the definition."""
+    found = list(schema().fields.values())
+    members = [(field.name, type_of(field), *default_of(field)) for field in found]
+    return msgspec.defstruct(name, members, frozen=True, rename={field.name: field.data_key for field in found if field.data_key})
+
+
+def default_of(field):
+    default = field.load_default
+    return () if field.required else (msgspec.field(default_factory=default),) if callable(default) else (default,)
+
+
+def type_of(field):
+    if isinstance(field, fields.List):
+        return list[type_of(field.inner)]
+    if isinstance(field, fields.Nested):
+        return derived(type(field.schema), type(field.schema).__name__.removesuffix("Schema"))
+    limits = {name: value for check in field.validators for name, value in limits_of(check).items() if value is not None}
+    kind = Annotated[PLAIN[type(field)], msgspec.Meta(**limits)] if limits else PLAIN[type(field)]
+    return kind | None if field.allow_none else kind
+
+
+def limits_of(check):
+    if isinstance(check, validate.Range):
+        return {"ge": check.min, "le": check.max}
+    if isinstance(check, validate.Length):
+        return {"min_length": check.min or None, "max_length": check.max}
+    if isinstance(check, validate.OneOf):
+        return {"pattern": "^(" + "|".join(check.choices) + r")\Z"}
+    assert isinstance(check, validate.Regexp), "a check that is not compiled"
+    return {"pattern": check.regex.pattern}
+
+
+def shape_of(kind):
+    """All that decides what is accepted, without the names of the classes."""
+    return re.sub(r"cls=<class '[^']*'>", "", repr(msgspec.inspect.type_info(kind)))
+
+
+def test_the_compiled_form_says_no_more_and_no_less_than_the_definition():
+    assert shape_of(wire.Push) == shape_of(derived(messages.PushSchema, "Push"))
+
+
+def test_a_message_that_is_in_order_never_waits_for_the_definition():
+    program = "import json, sys; from ledger import wire; wire.read_push(sys.stdin.buffer.read()); print('marshmallow' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], input=json.dumps(GOOD).encode(), capture_output=True, check=True).stdout
+    assert said.strip() == b"False"
 
 
 def compiled_only(found):
     """The compiled form's own verdict."""
     try:
-        return msgspec.convert(found, wire._compiled(wire.PushSchema, wire.Push))
+        return msgspec.convert(found, wire.Push)
     except msgspec.ValidationError:
         raise Problem(400, "malformed") from None
 
@@ -177,7 +233,7 @@ def test_the_compiled_form_is_much_faster():
     from timeit import timeit
 
     found = GOOD | {"put": [{"k": "session", "id": f"s{n}", "b": "{}"} for n in range(90)]}
-    slow, fast = (min(timeit(lambda judge=judge: judge(found), number=5) for _ in range(5)) for judge in (wire.judged_slowly, wire.judged))
+    slow, fast = (min(timeit(lambda judge=judge: judge(found), number=5) for _ in range(5)) for judge in (messages.judged_slowly, wire.judged))
     assert slow > 3 * fast
 
 
