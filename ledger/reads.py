@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from marshmallow import Schema
 
-from ledger import answers, schemas
-from ledger.docs import Page
-from ledger.docs import page as docs_page
+from ledger import answers, queries
 from ledger.errors import Problem
-from ledger.export import checksum, export
-from ledger.openapi import Route, document
 from ledger.share import owner_of
 from ledger.team import team
 from ledger.times import iso, iso_or_none
 from ledger.view import View, Views
+
+if TYPE_CHECKING:
+    from ledger.docs import Page
 
 _encode = msgspec.json.Encoder().encode
 READERS = frozenset({"read", "admin", "local", "share"})
@@ -88,30 +86,14 @@ class Asked:
 
 
 Handler = Callable[[Asked], Any]
-ROUTES: dict[str, tuple[Route, Handler]] = {
-    route.path: (route, handler)
-    for route, handler in (
-        (Route("/status", "Is it running, and since when was nothing heard", schemas.Asked, schemas.StatusAnswer), answers.status),
-        (Route("/sessions/active", "Sessions that are active now", schemas.Asked, schemas.SessionAnswer, many=True), answers.active),
-        (Route("/sessions/recent", "The sessions that began last", schemas.AskedRecent, schemas.SessionAnswer, many=True), answers.recent),
-        (Route("/sessions", "Find sessions, page by page", schemas.AskedSessions, schemas.SessionPage), answers.sessions),
-        (Route("/sessions/{id}", "One session with its usage", schemas.Asked, schemas.SessionDetail), answers.one_session),
-        (Route("/sessions/{id}/cost", "What a session cost, line by line", schemas.Asked, schemas.CostAnswer), answers.cost),
-        (Route("/analytics/current", "Today, this week and the open block", schemas.Asked, schemas.AnalyticsAnswer), answers.analytics),
-        (Route("/five-hour-blocks", "Five-hour blocks, the newest first", schemas.AskedBlocks, schemas.BlockAnswer, many=True), answers.blocks),
-        (Route("/limits", "Official limits that hold now", schemas.Asked, schemas.LimitAnswer, many=True), answers.limits),
-        (Route("/machines", "Machines, and whether they are heard", schemas.Asked, schemas.MachineAnswer, many=True), answers.machines),
-        (Route("/team", "Who used how much this week, without titles", schemas.Asked, schemas.TeamAnswer), team),
-        (Route("/dashboard-config", "Settings for a page", schemas.Asked, schemas.ConfigAnswer), answers.config),
-        (Route("/v1/feed", "What changed after a cursor", schemas.AskedFeed, schemas.FeedAnswer), answers.feed),
-        (Route("/v1/ping", "Which home this is; needs no key", schemas.Asked, schemas.PingAnswer, is_open=True), answers.ping),
-    )
-}
-EXPORT = Route("/export", "Everything as CSV, JSON lines or JSON", schemas.AskedExport, None)
-OPENAPI = Route("/openapi.json", "This description", schemas.Asked, None, is_open=True)
-DOCS = Route("/docs", "This description for people", schemas.Asked, None, is_open=True)
-ALL = [route for route, _ in ROUTES.values()] + [EXPORT, OPENAPI, DOCS]
-_SCHEMAS: dict[type[Schema], Schema] = {route.asked: route.asked() for route in ALL}
+HANDLERS: dict[str, Handler] = {
+    "/status": answers.status, "/sessions/active": answers.active, "/sessions/recent": answers.recent, "/sessions": answers.sessions,
+    "/sessions/{id}": answers.one_session, "/sessions/{id}/cost": answers.cost, "/analytics/current": answers.analytics, "/five-hour-blocks": answers.blocks,
+    "/limits": answers.limits, "/machines": answers.machines, "/team": team, "/dashboard-config": answers.config, "/v1/feed": answers.feed,
+}  # fmt: skip
+PING, EXPORT, OPENAPI, DOCS = "/v1/ping", "/export", "/openapi.json", "/docs"
+OPEN = frozenset({PING, OPENAPI, DOCS})
+"""Paths that are answered without a key."""
 
 
 class Reads:
@@ -124,15 +106,21 @@ class Reads:
 
     @cached_property
     def _document(self) -> bytes:
+        from ledger.described import ALL
+        from ledger.openapi import document
+
         return _encode(document(ALL, self.home.version))
 
     @cached_property
     def _docs(self) -> Page:
-        return docs_page(ALL, self.home.version)
+        from ledger.described import ALL
+        from ledger.docs import page
+
+        return page(ALL, self.home.version)
 
     def is_open(self, path: str) -> bool:
         """Is this path answered without a key?"""
-        return _clean(path) in ("/v1/ping", "/openapi.json", "/docs")
+        return _clean(path) in OPEN
 
     def answer(self, access: Access | None, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         """The answer to a GET or HEAD; *path* is decoded and without the mount's prefix. Never raises a Problem: it becomes the answer.
@@ -156,19 +144,19 @@ class Reads:
     def _answer(self, access: Access | None, method: str, path: str, query: Mapping[str, str]) -> Answer:
         if method not in ("GET", "HEAD"):
             raise Problem(405, "method-not-allowed", "only GET is answered here", headers={"allow": "GET, HEAD, OPTIONS"})
-        if path == "/openapi.json":
+        if path == OPENAPI:
             return _ok(self._document, "public, max-age=300")
-        if path == "/docs":
+        if path == DOCS:
             return _ok(self._docs.body, "public, max-age=300", {"content-type": "text/html; charset=utf-8", "content-security-policy": self._docs.csp})
-        if path == EXPORT.path:
-            args = schemas.load(_SCHEMAS[EXPORT.asked], query)
+        if path == PING:
+            return self._ping(access)
+        if path == EXPORT:
+            args = queries.checked(path, query)
             return self._export(self._allowed(access, path), args)
         name, id = _match(path)
-        route, handler = ROUTES[name]
-        if route.is_open:
-            return self._ping(access)
+        handler = HANDLERS[name]
         view = self._views.view(self._allowed(access, path).tenant)
-        args = schemas.load(_SCHEMAS[route.asked], query)
+        args = queries.checked(name, query)
         asked = Asked(view, args, self.home, self._clock(), id)
         view.must_show(name)
         with view.lock:
@@ -192,6 +180,8 @@ class Reads:
         return access
 
     def _export(self, access: Access, args: Mapping[str, Any]) -> Answer:
+        from ledger.export import checksum, export
+
         view = self._views.view(access.tenant)
         view.must_show(f"/export/{args['kind']}")
         made = export(view, args["kind"], args["format"], args.get("since"), args.get("until"), args)
@@ -207,7 +197,7 @@ def _clean(path: str) -> str:
 
 def _match(path: str) -> tuple[str, str]:
     """The route's path and the id in it. Raises Problem for a path that is not ours."""
-    if path in ROUTES and "{" not in path:
+    if path in HANDLERS and "{" not in path:
         return path, ""
     if path.startswith("/sessions/"):
         id = path.removeprefix("/sessions/")

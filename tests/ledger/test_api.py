@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from ledger import schemas
 from ledger.api import PATHS, read_api
 from ledger.errors import Problem
-from ledger.reads import ALL, ROUTES, Access
+from ledger.described import ALL, ROUTES
+from ledger.reads import HANDLERS, OPEN, Access
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, House, a_session, ms, use
 from tests.ledger.test_blocks import declared, limit
 
 LISTS = ["/sessions/active", "/sessions/recent", "/five-hour-blocks", "/limits", "/machines"]
-READS = [path for path in ROUTES if "{" not in path and path != "/v1/ping"]
+ANSWERS = [route.path for route in ALL if route.answered]
+READS = [path for path in ANSWERS if "{" not in path and path != "/v1/ping"]
 
 
 @pytest.fixture
@@ -40,9 +42,9 @@ def house() -> House:
 # -- shapes ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [*ROUTES])
+@pytest.mark.parametrize("path", ANSWERS)
 def test_every_answer_has_the_shape_that_is_described(house, path):
-    route, _ = ROUTES[path]
+    route = ROUTES[path]
     answer = house.get(path.replace("{id}", "s1"))
     assert isinstance(answer, list) is route.many
     for item in answer if route.many else [answer]:
@@ -392,6 +394,11 @@ def test_the_description_names_every_path_and_parameter(house):
         assert name in document["components"]["schemas"]
 
 
+def test_what_is_described_is_what_there_is():
+    assert set(ROUTES) == {*HANDLERS, *OPEN, "/export"}
+    assert {path for path, route in ROUTES.items() if route.is_open} == OPEN
+
+
 def test_the_page_of_the_description_loads_nothing_from_elsewhere(house):
     answer = house.reads.answer(None, "GET", "/docs", {}, {})
     text = answer.body.decode()
@@ -412,7 +419,7 @@ def mounted(house: House, who=lambda: Access("alice", "read"), **more):
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
-@pytest.mark.parametrize("path", [path for path in ROUTES if path not in ("/status",)])
+@pytest.mark.parametrize("path", [path for path in ANSWERS if path not in ("/status",)])
 def test_flask_answers_the_very_bytes_of_the_handler(house, prefix, path):
     path = path.replace("{id}", "abcd1234:session_1")
     ours, theirs = house.answer(path), mounted(house).get(prefix + path)

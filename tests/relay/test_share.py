@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ledger.reads import ROUTES
+from ledger.described import ALL
+from ledger.reads import HANDLERS
 from ledger.share import PARTS
 from ledger.shared import FREE, NEEDS
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, Laptop, a_session, use
@@ -65,7 +66,7 @@ def shared(house: RelayHouse, **how: Any) -> str:
 
 
 PATHS = [
-    *(path for path in ROUTES if "{" not in path), "/export?kind=session&format=csv", "/export?kind=usage&format=jsonl", "/export?kind=block&format=json",
+    *(route.path for route in ALL if route.answered and "{" not in route.path), "/export?kind=session&format=csv", "/export?kind=usage&format=jsonl", "/export?kind=block&format=json",
     "/export?kind=day&format=jsonl", "/sessions?q=zebra", "/sessions?q=zebratitle&sort=-cost", "/sessions?project=zebraproject", "/sessions?machine=zebraname zebralaptop",
     "/sessions?machine=zebradesktop", "/sessions?sort=cost", "/sessions/zebralaptop:1", "/sessions/zebralaptop:1/cost", "/five-hour-blocks?gaps=true&limit=500",
     "/export?kind=session&format=jsonl&q=zebratitle&project=zebraproject", "/export?kind=usage&format=json&machine=zebradesktop", "/export?kind=session&checksum=true",
@@ -168,7 +169,7 @@ def test_each_kind_differs_from_the_others_and_none_from_itself() -> None:
 
 def test_every_path_is_thought_of_and_one_that_nobody_thought_of_shows_nothing() -> None:
     thought = {*FREE, *NEEDS, "/team"}
-    assert {path for path, (route, _) in ROUTES.items() if not route.is_open} <= thought
+    assert {path for path in HANDLERS} <= thought
     house = furnished()
     view = house.relay.views.view(f"alice|{house.relay.office.share('t', 'alice', ['totals'], expires_s=60) and house.relay.office.shares('alice')[0].id}")
     with pytest.raises(Exception, match="does not show"):
