@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ledger import schemas
 from ledger.api import PATHS, read_api
-from ledger.errors import Problem
 from ledger.described import ALL, ROUTES
+from ledger.errors import Problem
 from ledger.reads import HANDLERS, OPEN, Access
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, House, a_session, ms, use
 from tests.ledger.test_blocks import declared, limit
