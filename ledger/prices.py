@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from zlib import crc32
 
@@ -52,8 +52,7 @@ class PriceBook:
         rows = document["rows"]
         assert isinstance(rows, list)
         self.date = str(document.get("date", ""))
-        self.mark = crc32(json.dumps([rows, document.get("aliases")], sort_keys=True).encode())
-        """Says whether amounts that were worked out by a book still hold."""
+        self._document = document
         self.aliases: dict[str, str] = dict(document.get("aliases") or {})  # type: ignore[call-overload]
         self._rows: dict[str, list[dict[str, object]]] = {}
         for row in rows:
@@ -68,6 +67,11 @@ class PriceBook:
     def load(cls) -> PriceBook:
         """The book that is shipped with the program."""
         return _shipped()
+
+    @cached_property
+    def mark(self) -> int:
+        """Says whether amounts that were worked out by a book still hold."""
+        return crc32(json.dumps([self._document["rows"], self._document.get("aliases")], sort_keys=True).encode())
 
     @property
     def models(self) -> list[str]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from ledger import __version__
-from ledger.api import read_api
+from ledger.api import Route, read_api
 from ledger.asked import now_ms
 from ledger.prices import PriceBook
 from ledger.reads import Home, Reads
@@ -20,12 +20,9 @@ from relay.access import ANY, Door
 from relay.alerts.routes import add_alert_routes
 from relay.health import Health
 from relay.keys import KeyRing
-from relay.legacy import Posts
 from relay.limits import Limits
 from relay.live.tickets import Tickets
 from relay.origins import Origins
-from relay.people.badge import Badges
-from relay.people.office import Office
 from relay.people.routes import add_people_routes
 from relay.people.shares import shown_of
 from relay.people.tenants import Tenants
@@ -34,13 +31,16 @@ from relay.protocol import Terms
 from relay.push import Push
 from relay.routes import LARGEST_POST, MOUNTS, OLD, add_routes, caller_of
 from relay.settings import TENANT, Settings
-from relay.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from ledger.live import Live
     from relay.admission import Admissions
     from relay.alerts.house import Alerts
+    from relay.legacy import Posts
     from relay.logs import AccessLog
+    from relay.people.badge import Badges
+    from relay.people.office import Office
+    from relay.upkeep import Upkeep
 
 
 @dataclass
@@ -67,10 +67,6 @@ class Relay:
         self.views = SharedViews(self.store, PriceBook.load(), clock, shelf=self.store, shown_of=shown, zone_of=lambda tenant: self.tenants.get(tenant).zone)
         self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed,
                          terms_of=terms_of(self.tenants, Terms(s.beat_s, keep_days=s.retention_days, keep_totals_days=s.totals_days)))  # fmt: skip
-        self.posts = Posts(self.store, clock, self.changed, forgets=lambda tenant, project: self.tenants.get(tenant).forgets(project))
-        self.upkeep = Upkeep(self.store, keep_days=s.retention_days, totals_days=s.totals_days, tenants=self.tenants, clock=clock, on_change=self.changed)
-        self.badges = Badges(self.store, clock, lambda tenant: self.views.view(tenant).summary())
-        self.office = Office(self.store, self.ring, self.tenants, self.badges, clock, self._forgotten)
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
         self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status, owners=self.tenants.owners), clock=clock)
@@ -84,9 +80,38 @@ class Relay:
         found = self.live.statistics(tenant) if "live" in self.__dict__ else None
         return {"port": port} | ({"connected_clients": found["current_connections"], "statistics": found} if found else {})
 
+    # Parts that a function which takes pushes and answers reads never loads.
+
+    @cached_property
+    def posts(self) -> Posts:
+        """What the earlier system's clients send."""
+        from relay.legacy import Posts
+
+        return Posts(self.store, self.clock, self.changed, forgets=lambda tenant, project: self.tenants.get(tenant).forgets(project))
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        from relay.upkeep import Upkeep
+
+        s = self.settings
+        return Upkeep(self.store, keep_days=s.retention_days, totals_days=s.totals_days, tenants=self.tenants, clock=self.clock, on_change=self.changed)
+
+    @cached_property
+    def badges(self) -> Badges:
+        from relay.people.badge import Badges
+
+        return Badges(self.store, self.clock, lambda tenant: self.views.view(tenant).summary())
+
+    @cached_property
+    def office(self) -> Office:
+        """What an administrator may do."""
+        from relay.people.office import Office
+
+        return Office(self.store, self.ring, self.tenants, self.badges, self.clock, self._forgotten)
+
     @cached_property
     def live(self) -> Live:
-        """The viewers of this process; a function, which has none, never loads what they need."""
+        """The viewers of this process."""
         from ledger.live import Live
 
         return Live(self.feed, clock=self.clock)
@@ -102,7 +127,7 @@ class Relay:
 
     @cached_property
     def alerts(self) -> Alerts:
-        """Who is told of what; a function that only takes pushes never loads it."""
+        """Who is told of what."""
         from relay.alerts.house import Alerts
 
         s = self.settings
@@ -119,6 +144,7 @@ class Relay:
 def create_app(relay: Relay) -> Flask:
     """The Flask app: the same on our own server, in a function, and in tests."""
     app = Flask("relay", static_folder=None)
+    app.url_rule_class = Route
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_POST
     for mount in MOUNTS:

@@ -16,7 +16,7 @@ from ledger.keytext import claims_of
 from ledger.otlp import PATHS
 from ledger.prices import PriceBook
 from ledger.reads import Access
-from relay import metrics, posted
+from relay import metrics
 from relay.access import ANY
 from relay.limits import address_of
 from relay.live import tickets
@@ -144,6 +144,8 @@ def _old_posts(app: Flask, relay: Relay) -> None:
     def old_post() -> Mapping[str, Any]:
         tenant = relay.door.posts(lower_headers(), address())
         request.max_content_length = LARGEST_POST
+        from relay import posted
+
         return relay.posts.take(tenant, posted.read(request.get_data()))
 
     app.add_url_rule("/", "old_post", old_post, methods=["POST"])

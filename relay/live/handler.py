@@ -4,6 +4,10 @@ It needs neither Flask nor the relay's secret: who may watch was decided when th
 """
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # for as long as the start takes, as in relay/handler.py
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +50,8 @@ def still(key_id: str) -> bool:
 post, connections = Gateway(settings.gateway, settings.account), Connections(store, now_ms)
 sockets = Sockets(connections, Tickets(store, now_ms), feed, post, still, now_ms)
 fanout = FanOut(connections, feed, post, still, store, now_ms)
+gc.freeze()
+gc.enable()
 
 
 def live(event: Mapping[str, Any], context: object) -> Mapping[str, Any]:

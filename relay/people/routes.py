@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, request
 
 from ledger.errors import LedgerError, Misuse, Problem
-from relay.people import badge
 
 if TYPE_CHECKING:
     from relay.app import Relay
@@ -21,7 +20,6 @@ LONGEST_DAYS = 3_650
 
 def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) -> None:
     """*tenant_of* says whose administrator asks, or raises Problem."""
-    office = relay.office
 
     def who() -> str:
         """Known once tenant_of() has let them in."""
@@ -30,55 +28,55 @@ def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) ->
     def settings() -> Any:
         tenant = tenant_of()
         if request.method == "PUT":
-            office.change(who(), tenant, _body())
-        return {**office.describe(tenant), "badge_url": _badge_url(relay, tenant)}
+            relay.office.change(who(), tenant, _body())
+        return {**relay.office.describe(tenant), "badge_url": _badge_url(relay, tenant)}
 
     def members() -> Any:
         tenant = tenant_of()
         if request.method == "GET":
-            return [member.public() for member in office.members(tenant)]
+            return [member.public() for member in relay.office.members(tenant)]
         asked = _body(("name", "role", "machine", "expires_days"))
-        member, key = office.add_member(who(), tenant, str(asked.get("name", "")), str(asked.get("role", "")),
-                                        expires_s=_seconds(asked), machine=str(asked.get("machine") or ""))  # fmt: skip
+        member, key = relay.office.add_member(who(), tenant, str(asked.get("name", "")), str(asked.get("role", "")),
+                                              expires_s=_seconds(asked), machine=str(asked.get("machine") or ""))  # fmt: skip
         return {**member.public(), "key": key}, 201
 
     def member(name: str) -> Any:
         tenant = tenant_of()
-        return office.remove_member(who(), tenant, name).public()
+        return relay.office.remove_member(who(), tenant, name).public()
 
     def shares() -> Any:
         tenant = tenant_of()
         if request.method == "GET":
-            return [share.public() for share in office.shares(tenant)]
+            return [share.public() for share in relay.office.shares(tenant)]
         asked = _body(("shows", "project", "machine", "label", "expires_days"))
         if not isinstance(asked.get("shows"), list):
             raise Problem(400, "malformed", "shows: name the parts in a list, such as [\"totals\", \"blocks\"]", parameter="shows")
-        key = office.share(who(), tenant, asked["shows"], project=_name(asked, "project"), machine=_name(asked, "machine"),
-                           expires_s=_seconds(asked), label=str(asked.get("label") or ""))  # fmt: skip
+        key = relay.office.share(who(), tenant, asked["shows"], project=_name(asked, "project"), machine=_name(asked, "machine"),
+                                 expires_s=_seconds(asked), label=str(asked.get("label") or ""))  # fmt: skip
         return {"key": key, "url": f"{relay.settings.url}/#key={key}"}, 201
 
     def share(id: str) -> Any:
         tenant = tenant_of()
-        office.unshare(who(), tenant, id)
+        relay.office.unshare(who(), tenant, id)
         return Response(status=204)
 
     def keys() -> Any:
-        return [asdict(one) for one in office.keys(tenant_of())]
+        return [asdict(one) for one in relay.office.keys(tenant_of())]
 
     def key(id: str) -> Any:
         tenant = tenant_of()
-        office.revoke(who(), tenant, id)
+        relay.office.revoke(who(), tenant, id)
         return Response(status=204)
 
     def trail() -> Any:
-        return office.trail(tenant_of())
+        return relay.office.trail(tenant_of())
 
     def forget() -> Any:
         tenant, asked = tenant_of(), _body(("what", "name", "dry_run"))
         what, name = asked.get("what"), asked.get("name")
         if what not in ("machine", "project") or not isinstance(name, str) or not name:
             raise Problem(400, "malformed", "what: machine or project, and its name", parameter="what")
-        return office.forget(who(), what, name, tenant, dry_run=asked.get("dry_run") is True).public()
+        return relay.office.forget(who(), what, name, tenant, dry_run=asked.get("dry_run") is True).public()
 
     def told(view: Callable[..., Any]) -> Callable[..., Any]:
         def answer(**words: str) -> Any:
@@ -128,6 +126,8 @@ def _badges(app: Flask, relay: Relay) -> None:
 
     @app.get("/badge/<name>")
     def the_badge(name: str) -> Response:
+        from relay.people import badge
+
         id, _, kind = name.rpartition(".")
         if kind == "svg":
             return answer(badge.svg(found(id)), "image/svg+xml; charset=utf-8")

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from relay.people.intake import instead
+from ledger.store import Store
+from ledger.wire import Push
 from relay.people.tenants import Tenant, Tenants
-from relay.protocol import Terms
+from relay.protocol import Instead, Terms
 
 
 def terms_of(tenants: Tenants, usual: Terms) -> Callable[[str, bool], Terms]:
@@ -24,8 +26,14 @@ def laid_over(usual: Terms, tenant: Tenant) -> Terms:
     return replace(
         usual, keep_days=days(tenant.keep_days, usual.keep_days), keep_totals_days=days(tenant.keep_totals_days, usual.keep_totals_days),
         max_records=tenant.max_records or usual.max_records, max_machines=tenant.max_machines,
-        instead=(lambda store, source, message: instead(tenant, store, source, message)) if tenant.forgotten else None,
+        instead=_instead(tenant) if tenant.forgotten else None,
     )  # fmt: skip
+
+
+def _instead(tenant: Tenant) -> Callable[[Store, str, Push], Instead]:
+    from relay.people.intake import instead
+
+    return partial(instead, tenant)
 
 
 def days(chosen: int | None, usual: int | None) -> int | None:
