@@ -93,7 +93,7 @@ def lines(u: Usage) -> Iterator[tuple[str, float, str]]:
     looking = u.looks * gb_seconds(2, 12)
     work = looking + (u.pushes + u.beats) * gb_seconds(u.push_cpu_ms, u.calls_ms) + loads * (gb_seconds(u.read_cpu_ms, 6) + (REQUESTS_PER_LOAD - 1) * gb_seconds(1, 3)) + live * gb_seconds(2, 12)
     yield "their time", work + u.days * u.starts * gb_seconds(u.start_cpu_ms) + 30 * gb_seconds(u.start_cpu_ms, 5_000), "Lambda on arm64, a GB-second"
-    yield "writes", u.pushes * u.writes_per_push + u.beats + u.told + u.days * u.page_loads / 2 * 6, "DynamoDB on demand, a write unit"
+    yield "writes", u.pushes * u.writes_per_push + u.beats + u.told + u.days * u.page_loads / 2 * 7, "DynamoDB on demand, a write unit"
     scrub = u.sessions / 4 * 30
     yield "reads", u.pushes * u.reads_per_push + u.beats * 2 + loads * u.reads_per_load + u.looks + scrub, "DynamoDB on demand, a read unit"
     yield "what is kept", u.sessions * 1.1e-6, "DynamoDB, a GB-month"

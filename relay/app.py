@@ -26,7 +26,7 @@ from relay.origins import Origins
 from relay.people.routes import add_people_routes
 from relay.people.shares import shown_of
 from relay.people.tenants import Tenants
-from relay.people.terms import terms_of
+from relay.people.terms import days, terms_of
 from relay.protocol import Terms
 from relay.push import Push
 from relay.routes import LARGEST_POST, MOUNTS, OLD, add_routes, caller_of
@@ -121,6 +121,10 @@ class Relay:
         from relay.admission import Admissions
 
         return Admissions(self.door, self.tickets, self.origins)
+
+    def keep_days(self, tenant: str) -> int | None:
+        """The horizon of a tenant's sessions; None: they are kept for ever."""
+        return days(self.tenants.get(tenant).keep_days, self.settings.retention_days)
 
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> Mapping[str, Any]:
         return {**self.views.view(tenant).feed(cursor, tz, sessions), "home": self.reads.home.role}

@@ -27,8 +27,14 @@ from relay.vault import opened
 
 settings = opened(read())
 assert settings.account  # this is Lambda
-store = open_store(settings.store, client=HttpClient(settings.account))
-relay = Relay(settings, store)
+
+
+def keep_days(tenant: str) -> int | None:
+    return relay.keep_days(tenant)
+
+
+store = open_store(settings.store, client=HttpClient(settings.account), keep_days=keep_days)
+relay: Relay = Relay(settings, store)
 fanout = FanOut(Connections(store, now_ms), relay.feed, Gateway(settings.gateway, settings.account), relay.door.still, store, now_ms)
 relay.on_change, relay.push.apart = fanout.changed, fanout.apart_s
 app = create_app(relay)

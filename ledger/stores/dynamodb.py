@@ -25,7 +25,8 @@ from ledger.stores.dynamo_table import Table
 
 DAY_S = 24 * 3600
 BEHIND_THE_HORIZON_S = 90 * DAY_S
-"""The table removes by itself only what the agents should have deleted three months ago."""
+"""The table removes by itself only what everybody else should have removed months ago. A machine that falls silent may do so a
+whole horizon after it sent a row, and another horizon later upkeep makes totals of it: so both go by first."""
 PAGE_S = 40 * DAY_S
 TRIES = 3
 SWEPT_AT_ONCE = 200
@@ -56,11 +57,11 @@ def connect(**options: Any) -> Any:
 
 class DynamoStore(DynamoShelf):
     """Store and Shelf on the table *table*, through boto3's client or one that is like it (dynamo_http.py).
-    *keep_days*: the horizon of sessions, None to keep them for ever."""
+    *keep_days*: the horizon of a tenant's sessions, None to keep them for ever."""
 
     durable = True
 
-    def __init__(self, table: str, *, client: Any = None, keep_days: int | None = None,
+    def __init__(self, table: str, *, client: Any = None, keep_days: Callable[[str], int | None] = lambda tenant: None,
                  sleep: Callable[[float], None] = time.sleep, roll: Callable[[], float] = random.random) -> None:
         self._client, self._keep_days = client or connect(), keep_days
         self._sleep, self._roll = sleep, roll
@@ -100,7 +101,7 @@ class DynamoStore(DynamoShelf):
         same_lease = before is not None and before.lease == after.lease
         tail = Stretch.unpacked(bytes(was["t"]["B"])) if was and same_lease else Stretch()
         step = advance(tail, after.seq, [*((row.ref, row.seq) for row in puts), *((stone.ref, stone.seq) for stone in gone)])
-        changed = {row.ref: items.row_item(tenant, after.source, row, expires=self._expiry(after)) for row in puts}
+        changed = {row.ref: items.row_item(tenant, after.source, row, expires=self._expiry(tenant, after)) for row in puts}
         changed |= {stone.ref: items.tombstone_item(tenant, after.source, stone) for stone in gone}
         oldest = min([stone.at for stone in gone] + ([number(was, "o")] if was and "o" in was else []), default=0)
         # Also a source that begins may find rows: those that an interrupted forget left behind.
@@ -179,8 +180,9 @@ class DynamoStore(DynamoShelf):
 
     # -- how it is done
 
-    def _expiry(self, head: Head) -> int | None:
-        return None if self._keep_days is None else head.last_seen // 1000 + self._keep_days * DAY_S + BEHIND_THE_HORIZON_S
+    def _expiry(self, tenant: str, head: Head) -> int | None:
+        keep = self._keep_days(tenant)
+        return None if keep is None else head.last_seen // 1000 + 2 * keep * DAY_S + BEHIND_THE_HORIZON_S
 
     def _head_item(self, tenant: str, source: str) -> Item | None:
         item = self._table.get(items.head_key(tenant, source))

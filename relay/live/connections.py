@@ -52,10 +52,11 @@ class Connections:
             return False
         return True
 
-    def subscribed(self, watcher: Watcher) -> None:
-        """Remember a new subscription, whatever was there."""
+    def subscribed(self, watcher: Watcher) -> Watcher:
+        """Remember a new subscription, whatever was there; the watcher as it is remembered."""
         now = self._clock()
-        self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), _value(watcher), now=now, expires=now + LONGEST_MS)
+        version = self._shelf.put(WATCHERS, _name(watcher.tenant, watcher.id), _value(watcher), now=now, expires=now + LONGEST_MS)
+        return replace(watcher, version=version)
 
     def watching(self, tenant: str) -> Iterator[Watcher]:
         """Those who watch *tenant*, or what it shares ("tenant|share")."""

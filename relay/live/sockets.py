@@ -13,7 +13,7 @@ import msgspec
 from ledger.errors import LedgerError, Problem
 from ledger.frames import encode, feed_frame
 from ledger.times import iso
-from relay.live.connections import Connections, Watcher
+from relay.live.connections import Connections, Watcher, moved
 from relay.live.fanout import Feed, Gone, Post
 from relay.live.tickets import Tickets
 
@@ -88,6 +88,8 @@ class Sockets:
         since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
         tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
         sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
+        # Known before anything is read: a push that comes meanwhile tells it of its news, from the same place on, and then it needs nothing from here.
+        watcher = self._connections.subscribed(Watcher(known[0], id, since, tz, sessions, key_id=known[1]))
         feed = self._feed(known[0], since, tz, sessions)
-        self._connections.subscribed(Watcher(known[0], id, feed.get("cursor"), tz, sessions, key_id=known[1]))
-        self._post(id, feed_frame(feed, since))
+        if self._connections.stands_at(moved(watcher, feed.get("cursor"))):
+            self._post(id, feed_frame(feed, since))

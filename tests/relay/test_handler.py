@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = {
     "AWS_LAMBDA_FUNCTION_NAME": "session-relay-test-http", "AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing", "RELAY_STORE": "dynamodb://ledger", "RELAY_SECRET": "s" * 40, "RELAY_URL": "https://relay.example",
-    "RELAY_LIVE_URL": "wss://live.example/prod", "RELAY_GATEWAY": "https://live.example/prod", "STRIP_STAGE_PATH": "yes",
+    "RELAY_LIVE_URL": "wss://live.example/prod", "RELAY_GATEWAY": "https://live.example/prod", "RELAY_RETENTION": "400d", "STRIP_STAGE_PATH": "yes",
 }
 
 
@@ -61,7 +61,7 @@ def body_of(said: Any) -> bytes:
     return base64.b64decode(said["body"]) if said["isBase64Encoded"] else said["body"].encode()
 
 
-def sender(function: Any) -> Any:
+def sender(function: Any, tenant: str = "alice") -> Any:
     from ledger.keytext import KeyText
     from tests.compliance.client import Reply, Sender
 
@@ -69,7 +69,7 @@ def sender(function: Any) -> Any:
         said = function.http(event("POST", "/v1/push", body, **{name.replace("-", "_"): value for name, value in headers.items()}), None)
         return Reply(said["statusCode"], {name.lower(): value for name, value in said["headers"].items()}, body_of(said))
 
-    return Sender(post, KeyText.parse(function.relay.ring.issue("push", "alice", "laptop")), "https://relay.example", lambda: function.now_ms() // 1000)
+    return Sender(post, KeyText.parse(function.relay.ring.issue("push", tenant, "laptop")), "https://relay.example", lambda: function.now_ms() // 1000)
 
 
 def test_the_compliance_suite_holds_through_the_gateways_events(function: Any) -> None:
@@ -85,6 +85,21 @@ def test_a_compressed_push_survives_the_gateway_and_is_read_back(function: Any) 
     key = function.relay.ring.issue("read", "alice")
     said = function.http(event("GET", "/sessions", authorization=f"Bearer {key}"), None)
     assert [session["id"] for session in json.loads(said["body"])["sessions"]] == ["s1"]
+
+
+def test_the_table_itself_removes_what_everybody_else_should_have_removed(function: Any) -> None:
+    function.relay.tenants.create("hoarder", keep_days=0)
+
+    def expiry(tenant: str) -> int | None:
+        laptop = sender(function, tenant)
+        laptop.start()
+        laptop.push({"s2": '{"id":"s2","session_type":"codex","start_time":1763800000000}'}, commit=True)
+        (item,) = function.store._table.query(f"R|{tenant}|laptop", "rsession/s2")
+        return int(item["x"]["N"]) if "x" in item else None
+
+    days_left = (expiry("alice") or 0) / 86_400 - function.now_ms() / 86_400_000
+    assert days_left == pytest.approx(400 + 400 + 90, abs=1)
+    assert expiry("hoarder") is None
 
 
 def test_agents_are_told_how_far_apart_to_push(function: Any) -> None:

@@ -38,11 +38,16 @@ class News:
         self.heads: dict[str, int] = {}
         self.body = "a session"
         self.asked: list[tuple[str, str | None, str, int]] = []
+        self.meanwhile: Callable[[], None] | None = None
+        """What happens once, after a reading and before whoever read goes on."""
 
     def __call__(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> dict[str, Any]:
         self.asked.append((tenant, cursor, tz, sessions))
         head = self.heads.get(tenant, 0)
         new = [{"kind": "session", "key": f"{tenant}-{n}", "value": self.body} for n in range(int(cursor or 0), head)]
+        if meanwhile := self.meanwhile:
+            self.meanwhile = None
+            meanwhile()
         return {"cursor": str(head), "head": str(head), "full": cursor is None, "reset": [], "records": new, "removed": [], "summary": {}, "machines": []}
 
 
@@ -198,6 +203,18 @@ def test_every_change_continues_where_the_page_stands(relay: Any) -> None:
         feed = page.hear()
         assert feed["since"] == cursor
         cursor = feed["cursor"]
+
+
+def test_news_that_come_while_a_page_subscribes_reach_it(relay: Any, news: News) -> None:
+    news.meanwhile = lambda: relay.change("alice")
+    page = relay.open("alice")
+    page.say(type="subscribe", cursor=None)
+    heard = page.hear()
+    while heard["cursor"] != "1":
+        heard = page.hear()
+    assert heard["type"] == "feed"
+    relay.change("alice")
+    assert page.hear()["since"] == "1"
 
 
 def test_a_page_that_comes_back_gets_only_what_it_missed(relay: Any, news: News) -> None:
