@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,71 @@ def test_the_table_itself_removes_what_everybody_else_should_have_removed(functi
     days_left = (expiry("alice") or 0) / 86_400 - function.now_ms() / 86_400_000
     assert days_left == pytest.approx(400 + 400 + 90, abs=1)
     assert expiry("hoarder") is None
+
+
+class Moody:
+    """A table that is throttled, races with others, or does what it is asked and loses the answer; *calls* counts what it was asked."""
+
+    CODES = (("ProvisionedThroughputExceededException",), ("ThrottlingException",), ("InternalServerError",), ("TransactionCanceledException", "TransactionConflict"),
+             ("TransactionCanceledException", "ThrottlingError"), ("TransactionInProgressException",))  # fmt: skip
+
+    def __init__(self, client: Any, roll: random.Random) -> None:
+        self.client, self.roll, self.calls, self.often = client, roll, 0, 0.4
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            from botocore.exceptions import ClientError
+
+            self.calls += 1
+            if self.roll.random() >= self.often:
+                return getattr(self.client, name)(**arguments)
+            code, *reasons = self.roll.choice(self.CODES)
+            if self.roll.random() < 0.2 and not reasons:
+                getattr(self.client, name)(**arguments)
+            raise ClientError({"Error": {"Code": code}, "CancellationReasons": [{"Code": reason} for reason in reasons]}, name)
+
+        return call
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_table_refuses_is_503_with_a_time_and_nothing_is_lost(function: Any, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    roll = random.Random(seed)
+    moody = Moody(function.store._client, roll)
+    laptop = sender(function, f"moody{seed}")
+    laptop.start()
+    monkeypatch.setattr(function.store, "_client", moody)
+    monkeypatch.setattr(function.store, "_sleep", lambda seconds: None)
+    truth: dict[str, str] = {}
+    refused = 0
+    for turn in range(25):
+        put = {f"s{roll.randrange(6)}": f'{{"id":"x","session_type":"codex","start_time":{turn}}}'}
+        old = {id: truth[id] for id in put if id in truth}
+        message = laptop.message(put=put, gone=old, commit=True) | {"del": []}
+        for _ in range(200):
+            moody.calls = 0
+            reply = laptop.send(message)
+            assert moody.calls <= 20, "tries are bounded"
+            if reply.status == 200:
+                break
+            assert (reply.status, int(reply.headers["retry-after"]) >= 1) == (503, True), reply.document
+            refused += 1
+        laptop.seq, laptop.digest = message["seq"], int(message["after"], 16)
+        truth |= put
+    assert refused > 5
+    moody.often = 0.0
+    assert {row.ref.id: row.body for row in function.store.rows(f"moody{seed}", "laptop")} == truth
+    assert laptop.send(laptop.message("beat")).status == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/feed"), ("GET", "/sessions"), ("POST", "/v1/live-tickets")])
+def test_a_read_of_a_throttled_table_is_503_with_a_time(function: Any, monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
+    key = function.relay.ring.issue("read", "throttled")
+    moody = Moody(function.store._client, random.Random(1))
+    moody.often = 1.0
+    monkeypatch.setattr(function.store, "_client", moody)
+    monkeypatch.setattr(function.store, "_sleep", lambda seconds: None)
+    said = function.http(event(method, path, b"" if method == "POST" else None, authorization=f"Bearer {key}", origin="https://relay.example"), None)
+    assert said["statusCode"] == 503 and int({name.lower(): value for name, value in said["headers"].items()}["retry-after"]) >= 1
 
 
 def test_agents_are_told_how_far_apart_to_push(function: Any) -> None:
