@@ -29,8 +29,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100
 
 
-def moment(value: object, zone: tzinfo | None = UTC) -> int | None:
-    """The instant that *value* names, in milliseconds; *zone* is meant where it names none (None: the system's)."""
+def moment(value: object, zone: tzinfo | None = UTC, *, fold: int = 0) -> int | None:
+    """The instant that *value* names, in milliseconds; *zone* is meant where it names none (None: the system's).
+
+    A local time in the hour that autumn repeats is the first of its two instants; with *fold* 1 it is the second.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _from_number(value)
     found = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -42,8 +45,7 @@ def moment(value: object, zone: tzinfo | None = UTC) -> int | None:
     try:
         read = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{micros}{offset}")
         if read.tzinfo is None:
-            # An hour that autumn repeats is taken the first time, as Python's fold says.
-            read = read.replace(tzinfo=zone) if zone else read.astimezone()
+            read = read.replace(tzinfo=zone, fold=fold) if zone else read.replace(fold=fold).astimezone()
         return _sensible((read - _EPOCH) // timedelta(milliseconds=1))
     except (ValueError, OverflowError, OSError):
         return None

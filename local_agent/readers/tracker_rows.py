@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from hashlib import sha256
 
 from ledger import untidy
 from ledger.prices import STANDARD, UNDIVIDED
 from local_agent.readers.tracker_dialects import Table, Values
+from local_agent.readers.tracker_times import TIMES, times_of
 
 QUARTER_MS = 15 * 60 * 1000
+BLOCK_MS = 5 * 3600 * 1000
 ALIVE_MS = 24 * 3600 * 1000
 """A row that says it is active is believed for this long after its newest sign of life."""
 
 NO_ID, NO_TIME = "no id", "no time"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
-FILLED = frozenset(("created_at", "updated_at"))
-"""Columns that SQLite's CURRENT_TIMESTAMP fills in every dialect, by default or by an UPDATE."""
-SIGNS = ("start_time", "end_time", "last_token_update", "updated_at", "created_at")
-TIMES = frozenset(SIGNS)
 NAMED = frozenset(
     ("id", "session_type", "start_time", "end_time", "conversation_id", "models_used", "estimated_tokens", "is_active",
      "metadata", "total_messages")
@@ -77,7 +75,7 @@ def qualified(tracker: str, id: str) -> str:
 def session_of(row: Values, table: Table, zone: tzinfo | None, account: str) -> Session | str:
     """The session that *row* declares, or why it is skipped (NO_ID, NO_TIME)."""
     shown = untidy.text(row.get("id"), 4096)
-    times = _times(row, table, zone)
+    times = times_of(row, table, zone)
     start = next((times[name] for name in ("start_time", "created_at", "last_token_update", "updated_at") if name in times), None)
     if not shown or start is None:
         return NO_TIME if shown else NO_ID
@@ -110,7 +108,7 @@ def session_of(row: Values, table: Table, zone: tzinfo | None, account: str) -> 
 def block_of(row: Values, table: Table, zone: tzinfo | None) -> Block | str:
     """The five-hour block that *row* declares, or why it is skipped."""
     shown = untidy.text(row.get("id"), 4096)
-    times = _times(row, table, zone)
+    times = times_of(row, table, zone, length=BLOCK_MS)
     start = next((times[name] for name in ("start_time", "created_at", "updated_at") if name in times), None)
     if not shown or start is None:
         return NO_TIME if shown else NO_ID
@@ -141,22 +139,6 @@ def reported_cost(row: Values) -> float:
 def _tokens(row: Values) -> int:
     candidates = ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens")
     return int(untidy.first_positive(*(row.get(name) for name in candidates)))
-
-
-def _times(row: Values, table: Table, zone: tzinfo | None) -> dict[str, int]:
-    """Every time of the row that can be read."""
-    found = ((name, untidy.moment(row.get(name), _zone_of(name, row.get(name), table, zone))) for name in SIGNS)
-    return {name: at for name, at in found if at is not None}
-
-
-def _zone_of(name: str, value: object, table: Table, zone: tzinfo | None) -> tzinfo | None:
-    """UTC where SQLite itself filled the column in, else the tracker's zone.
-
-    Such a column may also have been written by a script, in local time; only the spelling tells
-    (SQLite writes whole seconds and a space).
-    """
-    by_sqlite = isinstance(value, str) and len(value) == 19 and value[10] == " "
-    return UTC if by_sqlite and (name in FILLED or name in table.utc) else zone
 
 
 def _usage(row: Values, start: int, models: list[str]) -> list[list[object]]:

@@ -39,6 +39,25 @@ def test_the_hour_that_autumn_repeats_is_taken_the_first_time():
     assert untidy.moment("2026-10-25T02:30:00", BERLIN) == untidy.moment("2026-10-25T00:30:00Z")
 
 
+@pytest.mark.parametrize("begun", ["2026-10-25T00:30:15Z", "2026-10-25T01:30:15Z"])
+def test_of_the_hour_that_autumn_repeats_the_time_that_sqlite_filled_in_says_which_was_meant(begun):
+    filled = begun.replace("T", " ").removesuffix("Z")
+    assert facts(start_time="2026-10-25 02:30:15.500", end_time=None, created_at=filled)["start_time"] == untidy.moment(begun) + 500
+
+
+def test_a_session_does_not_end_before_it_began_in_the_hour_that_autumn_repeats():
+    found = facts(start_time="2026-10-25T00:50:00Z", end_time="2026-10-25T02:10:00", created_at=None)
+    assert found["end_time"] == untidy.moment("2026-10-25T01:10:00Z")
+
+
+def test_a_block_that_ends_in_the_hour_that_autumn_repeats_lasts_five_hours():
+    table = Table("five_hour_blocks", ("id", "start_time", "end_time"), frozenset())
+    for start, end in (("2026-10-24T20:10:00Z", "2026-10-25T01:10:00Z"), ("2026-10-24T19:10:00Z", "2026-10-25T00:10:00Z")):
+        block = rows.block_of({"id": "b", "start_time": start, "end_time": "2026-10-25 02:10:00"}, table, BERLIN)
+        assert isinstance(block, rows.Block)
+        assert block.facts["end_time"] == untidy.moment(end)
+
+
 def test_an_hour_that_spring_skips_is_still_a_time():
     assert untidy.moment("2026-03-29 02:30:00", BERLIN) == untidy.moment("2026-03-29T01:30:00Z")
 
