@@ -5,7 +5,7 @@ times as fast; tests hold the two against each other. What a type does not take 
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, structs
@@ -59,5 +59,18 @@ def checked(path: str, query: Mapping[str, str]) -> dict[str, Any]:
 
 def compiled(path: str, given: Mapping[str, str]) -> dict[str, Any]:
     """The same by the types alone. Raises ValidationError, without good words."""
-    found = structs.asdict(convert(given, _SHAPES.get(path, Asked), strict=False))
+    typed = {name: _TYPED[name](text) if name in _TYPED else text for name, text in given.items()}
+    found = structs.asdict(convert(typed, _SHAPES.get(path, Asked)))
     return {name: value for name, value in found.items() if value is not UNSET}
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else text
+
+
+def _flag(text: str) -> bool | str:
+    return text == "true" if text in ("true", "false") else text
+
+
+_TYPED: Mapping[str, Callable[[str], int | bool | str]] = {"limit": _whole, "sessions": _whole, "gaps": _flag}
+"""Text that can only mean one thing; any other spelling is for the definition to judge."""
