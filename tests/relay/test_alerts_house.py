@@ -295,6 +295,14 @@ def test_alerts_show_what_is_open_what_was_told_and_how_machines_and_channels_fa
     assert bell.get("/v1/alerts", bell.key(tenant=BOB)) | {"at": ""} == {"at": "", "quiet": False, "tz": "UTC", "open": [], "past": [], "channels": [], "machines": []}
 
 
+def test_what_is_true_but_was_not_told_yet_is_shown_as_open_and_untold(bell: Bell) -> None:
+    bell.laptop().pushes(a_limit(76, RESET))
+    [untold] = bell.alerts.watch.shown(ALICE)["open"]
+    bell.round()
+    [told] = bell.alerts.watch.shown(ALICE)["open"]
+    assert untold["told"] is None and told["told"] is not None
+
+
 def test_a_trial_says_whether_the_channel_took_it(bell: Bell) -> None:
     def trial(channel: str, tenant: str = ALICE) -> Any:
         return bell.ask("/v1/alerts/trial", bell.key("admin", tenant), method="POST", body=json.dumps({"channel": channel}), Content_Type="application/json")

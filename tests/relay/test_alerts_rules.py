@@ -58,6 +58,13 @@ def test_a_week_ahead_of_its_pace_is_told_with_the_time(bell: Bell) -> None:
     assert text == "Week, all models: at this rate it runs out at Mon 19:02, 60 hours before it resets."
 
 
+def test_a_week_that_is_hardly_ahead_of_its_pace_is_not_told(bell: Bell) -> None:
+    bell.wants(rules={"week": {"on": False}})
+    passed = 100 * (NOW - (WEEK - 7 * DAY)) / (7 * DAY)
+    bell.laptop().pushes(a_limit(round(passed) + 3, WEEK, window="seven_day"))
+    assert bell.round() == []
+
+
 def test_a_reset_of_a_window_that_was_nearly_used_up_is_told_while_the_laptop_sleeps(bell: Bell) -> None:
     bell.laptop().pushes(a_limit(80, RESET), a_limit(20, WEEK, window="seven_day"))
     bell.round()
@@ -123,6 +130,12 @@ def test_a_machine_that_falls_silent_in_the_middle_of_work_is_told_once_and_agai
     assert bell.round() == []
     assert bell.round(11 * MINUTE) == []
     assert len(bell.round(25 * MINUTE)) == 1
+
+
+def test_a_silence_that_nobody_looked_at_within_a_day_is_not_told_any_more(bell: Bell) -> None:
+    bell.laptop().pushes(a_session("a", use(NOW - MINUTE), is_active=True))
+    assert bell.round(25 * HOUR) == []
+    assert states(bell) == {"mbp-16": "lost"}
 
 
 def test_a_machine_that_said_goodbye_or_had_nothing_to_do_is_off_and_nobody_is_told(bell: Bell) -> None:
