@@ -61,13 +61,6 @@ def _sensible(at: int) -> int | None:
     return at if _EARLIEST <= at <= _LATEST else None
 
 
-def written(at: int | None) -> str | None:
-    """An instant as it stands in answers: UTC, ISO 8601, milliseconds, Z."""
-    if at is None:
-        return None
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def count(value: object) -> int:
     """A whole number that is not negative; anything else is 0."""
     found = amount(value)

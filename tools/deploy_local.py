@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,8 +217,9 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with ThreadPoolExecutor() as pool:
             # Three installs that mostly wait for the network.
-            for done in [pool.submit(node_tools), pool.submit(emulator_python), pool.submit(build, ARCH)]:
-                done.result()
+            begun: list[Future[object]] = [pool.submit(node_tools), pool.submit(emulator_python), pool.submit(build, ARCH)]
+            for each in begun:
+                each.result()
         lint()
     except (Impossible, subprocess.CalledProcessError) as why:
         sys.stderr.write(f"deploy-local: {why}\n")

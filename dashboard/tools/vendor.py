@@ -21,6 +21,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK, VENDOR = ROOT / "vendor.lock.json", ROOT / "vendor"
@@ -65,7 +66,7 @@ def scoped(code: str, homes: dict[str, str]) -> str:
     return f"(()=>{{{code}\n}})()"
 
 
-def joined(lock: dict, codes: dict[str, str]) -> bytes:
+def joined(lock: dict[str, Any], codes: dict[str, str]) -> bytes:
     """All modules as one file, exporting the names that the lock lists."""
     homes = {name: f"m{number}" for number, name in enumerate(lock["modules"])}
     parts = ["/*! " + " | ".join(f"{name} {each['version']} ({each['license']})" for name, each in lock["packages"].items() if any("module" in f for f in each["files"])) + " | LICENSES.txt */"]
@@ -75,7 +76,7 @@ def joined(lock: dict, codes: dict[str, str]) -> bytes:
     return "\n".join(part for part in parts if part).encode() + b"\n"
 
 
-def fetch(lock: dict, pack: Callable[[str, str, Path], Path] = npm_pack) -> None:
+def fetch(lock: dict[str, Any], pack: Callable[[str, str, Path], Path] = npm_pack) -> None:
     """Write vendor/ from the packages the lock names, refusing any whose hash differs."""
     VENDOR.mkdir(exist_ok=True)
     licences, codes, files = [], dict[str, str](), dict[str, bytes]()
@@ -109,7 +110,7 @@ def member(tar: tarfile.TarFile, path: str) -> bytes:
     return file.read()
 
 
-def check(lock: dict) -> list[str]:
+def check(lock: dict[str, Any]) -> list[str]:
     """What in vendor/ differs from the lock; empty when all is well. Needs no network."""
     wanted = lock["sha256"]
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()

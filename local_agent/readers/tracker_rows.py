@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from ledger import untidy
 from ledger.prices import STANDARD, UNDIVIDED
+from ledger.times import iso_or_none
 from local_agent.readers.tracker_dialects import Table, Values
 from local_agent.readers.tracker_times import TIMES, times_of
 
@@ -162,7 +163,7 @@ def _columns(row: Values, named: frozenset[str], times: dict[str, int]) -> dict[
 
 def _column(name: str, value: object, times: dict[str, int]) -> object:
     if name in TIMES:
-        return untidy.written(times.get(name))
+        return iso_or_none(times.get(name))
     if name == "project_path":
         return untidy.last_part(value) or None
     if isinstance(value, (str, bytes)):

@@ -11,12 +11,12 @@ from ministack.core.responses import new_uuid
 from ministack.services.cloudformation import provisioners
 
 
-def create(logical_id: str, props: dict, stack_name: str) -> tuple[str, dict]:
+def create(logical_id: str, props: dict[str, object], stack_name: str) -> tuple[str, dict[str, str]]:
     made = new_uuid()[:10]
     return made, {"DeploymentId": made}
 
 
-def delete(physical_id: str, props: dict) -> None:
+def delete(physical_id: str, props: dict[str, object]) -> None:
     return None
 
 
