@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ledger import __version__
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from local_agent import settings as settings_of
 from local_agent.log import one_line, set_up, where
@@ -74,6 +75,7 @@ def given(options: argparse.Namespace) -> dict[str, object]:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m local_agent", description="Reads this machine's coding-agent sessions, shows them on localhost and pushes them to a relay.")
+    top.add_argument("--version", action="version", version=f"session-relay {__version__}")
     common = common_options()
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -116,7 +116,7 @@ def _relay_of(base: str) -> dict[str, Any]:
 
 
 def in_words(report: dict[str, Any]) -> str:
-    records = ", ".join(f"{count} {kind}" for kind, count in report.get("records", {}).items()) or "nothing"
+    records = ", ".join(_many(count, kind) for kind, count in report.get("records", {}).items()) or "nothing"
     lines = [f"read     {records}"] if "records" in report else []
     for name, reader in sorted(report.get("readers", {}).items()):
         if reader.get("state") == "unreadable":
@@ -124,11 +124,15 @@ def in_words(report: dict[str, Any]) -> str:
         lines += [f"         {name} left out {count}: {reason}" for reason, count in reader.get("skipped", {}).items()]
     if report["in_sync"]:
         pushed = report.get("pushed")
-        told = f" ({pushed['changes']} changes in {pushed['messages']} messages, {pushed['bytes']:,} bytes)" if pushed else ""
+        told = f" ({_many(pushed['changes'], 'change')} in {_many(pushed['messages'], 'message')}, {pushed['bytes']:,} bytes)" if pushed else ""
         lines.append(f"in sync  {report['relay']} holds exactly this{told}")
     if report.get("stubs"):
         lines.append(f"         {len(report['stubs'])} records cannot be shown there")
     return "\n".join(lines)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def why_not(report: dict[str, Any]) -> str:

@@ -37,6 +37,8 @@ def paint(said: dict[str, Any], ink: Ink, width: int = 80, tz: str = "UTC") -> s
     sessions = said["sessions"]
     lines += ["", *folded([(f"{sessions['total']:,} sessions, ", ""), (f"{sessions['active']} active", "bold")], width, 2, ink)]
     lines += _drawn(list(_usages(said, now, zone)), width, ink)
+    if said.get("unpriced"):
+        lines += folded([(f"no price is known for {', '.join(map(one_line, said['unpriced']))}: the amounts are without them", "dim")], width, 2, ink)
     for alert in said["alerts"]:
         lines += folded([("!", "warn"), (f" {one_line(str(alert.get('text', '')))}", "")], width, 2, ink)
     if said["sample"]:
@@ -91,15 +93,20 @@ def _usages(said: dict[str, Any], now: int, zone: ZoneInfo) -> Iterator[Usage]:
     if block:
         yield _block(block, now, zone)
     for limit in said["limits"]:
-        notes = f"resets {when(limit.get('resets_at'), now, zone)}"
-        if limit.get("runs_out_at"):
-            notes += f", runs out {when(limit['runs_out_at'], now, zone).partition(' (')[0]}"
-        yield Usage(one_line(str(limit.get("label") or limit.get("window"))), float(limit.get("percent") or 0), "", notes)
+        yield Usage(one_line(str(limit.get("label") or limit.get("window"))), float(limit.get("percent") or 0), "", _limit_notes(limit, now, zone))
     for name in ("today", "week", "month"):
         total = said["totals"].get(name)
         if total:
             tokens = total.get("tokens") or 0
             yield Usage(name.capitalize(), None, f"{short(tokens.get('total', 0) if isinstance(tokens, dict) else tokens)} tokens", money(total.get("cost")))
+
+
+def _limit_notes(limit: dict[str, Any], now: int, zone: ZoneInfo) -> str:
+    """How long until what comes first; the other moment stands there without."""
+    resets = when(limit.get("resets_at"), now, zone)
+    if not limit.get("runs_out_at"):
+        return f"resets {resets}"
+    return f"resets {resets.partition(' (')[0]}, runs out {when(limit['runs_out_at'], now, zone)}"
 
 
 def _block(block: dict[str, Any], now: int, zone: ZoneInfo) -> Usage:

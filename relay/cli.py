@@ -17,10 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ledger import __version__
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from relay import settings as settings_of
 from relay import vault
 from relay.alerts.cli import add_alerts
+from relay.aligned import aligned
 from relay.people.cli import add_people
 from relay.settings import TENANT, Settings
 
@@ -58,6 +60,7 @@ def _told(error: object, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m relay", description="The public home of your sessions.")
+    parser.add_argument("--version", action="version", version=f"session-relay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--store", metavar="URL", help="memory:, sqlite:///path, dynamodb://table or postgresql://… (RELAY_STORE)")
@@ -114,7 +117,11 @@ def _seconds(text: str) -> int:
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> Settings:
-    return vault.opened(settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more))
+    given = vault.opened(settings_of.read(store=options.store, dev=options.dev, log_format=options.log_format, **more))
+    if options.run is not _serve and not settings_of.names_store(store=options.store):
+        # Else a key that is revoked here goes on opening a relay whose store is another.
+        print(f"relay: in {given.store}, since neither --store nor RELAY_STORE names another", file=sys.stderr)
+    return given
 
 
 def _looking(options: argparse.Namespace) -> Settings:
@@ -180,11 +187,18 @@ def _list(options: argparse.Namespace) -> int:
         return DONE
     if not found:
         print("no keys yet: python -m relay keys create --scope push --source NAME", file=sys.stderr)
-    for one in found:
-        used = time.strftime("%Y-%m-%d %H:%M", time.gmtime(one.last_use / 1000)) if one.last_use else "never used"
-        role = one.role if one.role in ("viewer", "share") else one.scope
-        print(f"{one.state:9} {role:6} {one.tenant}{f'/{one.source}' if one.source else ''}  {one.name}  {used}  {one.id}")
+    for row in aligned([_row(one) for one in found]):
+        print(row)
     return DONE
+
+
+def _row(one: Any) -> list[str]:
+    def day(ms: int) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.gmtime(ms / 1000))
+
+    role = one.role if one.role in ("viewer", "share") else one.scope
+    used, end = f"used {day(one.last_use)}" if one.last_use else "never used", f"until {day(one.expires)}" if one.expires else "no end"
+    return [one.state, role, f"{one.tenant}/{one.source}" if one.source else one.tenant, one.name, used, end, one.id]
 
 
 def _revoke(options: argparse.Namespace) -> int:

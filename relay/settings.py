@@ -104,6 +104,11 @@ def store_of(store: str | None) -> str:
     return _store(given, store, _data_folder(given), "AWS_LAMBDA_FUNCTION_NAME" in given)
 
 
+def names_store(environ: Mapping[str, str] | None = None, *, store: str | None = None) -> bool:
+    """Did anybody say which store is meant?"""
+    return bool(store or _given(environ).get("RELAY_STORE"))
+
+
 def _given(environ: Mapping[str, str] | None) -> dict[str, str]:
     return {name: value.strip() for name, value in (os.environ if environ is None else environ).items() if value.strip()}
 
@@ -131,13 +136,24 @@ def _beside(store: str) -> Path | None:
 def _store(given: Mapping[str, str], named: str | None, data: Path, on_lambda: bool) -> str:
     store = named or given.get("RELAY_STORE")
     if not store and ("SUPABASE_URL" in given or "SUPABASE_ANON_KEY" in given):
-        raise Misconfigured(
-            "SUPABASE_URL is a web address, not a database: set RELAY_STORE to the project's connection string, postgresql://… "
-            "(Supabase: Connect, Connection string, Session pooler)"
-        )
+        raise Misconfigured(f"SUPABASE_URL {_not_a_database(given.get('SUPABASE_URL', ''))}")
+    if store and _SUPABASE.match(store):
+        raise Misconfigured(f"{store} {_not_a_database(store)}")
     if on_lambda and (not store or store.startswith(("memory:", "sqlite:"))):
         raise Misconfigured("on Lambda nothing that is kept in the function survives: set RELAY_STORE=dynamodb://TABLE")
     return store or f"sqlite:///{data / 'relay.db'}"
+
+
+_SUPABASE = re.compile(r"https://([a-z0-9-]{1,63})\.supabase\.co\b")
+
+
+def _not_a_database(address: str) -> str:
+    """What to set instead of a Supabase project's web address; it tells the project's name, but neither region nor password."""
+    project = found[1] if (found := _SUPABASE.match(address)) else "your-project"
+    return (
+        "is a web address, not a database: set RELAY_STORE to the project's connection string, "
+        f"postgresql://postgres.{project}:PASSWORD@REGION.pooler.supabase.com:6543/postgres (Supabase shows yours under Connect, Transaction pooler)"
+    )
 
 
 def _is_loopback(host: str) -> bool:

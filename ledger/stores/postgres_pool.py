@@ -114,7 +114,8 @@ def place_of(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "of this connection string"
-    return f"{parts.hostname or 'this machine'}{parts.path or ''}"
+    port = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    return f"{parts.hostname or 'this machine'}{f':{port}' if port else ''}{parts.path or ''}"
 
 
 @contextmanager
@@ -132,9 +133,9 @@ def meaning_of(error: psycopg.Error, place: str) -> LedgerError:
     if isinstance(error, _NO_ROOM):
         return Full(f"the database {place} takes no more: free space, or end its read-only mode")
     if isinstance(error, errors.InsufficientPrivilege):
-        return Unusable(f"the database {place} does not let us: grant this user CREATE on the database ({_said(error)})")
+        return Unusable(f"the database {place} does not let us ({_said(error)}): grant this user CREATE on it, or let the relay connect once as the owner of its tables, then GRANT session_relay TO this user")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not any(sign in str(error) for sign in _HOPELESS):
-        return Busy(f"the database {place} does not answer", retry_after=5)
+        return Busy(f"the database {place} does not answer: see that it runs, and that its address and port are right", retry_after=5)
     if isinstance(error, (psycopg.OperationalError, psycopg.ProgrammingError)):
         return Unusable(f"the database {place} cannot be used: {_said(error)}")
     return Unusable(f"the database {place}: {type(error).__name__}")

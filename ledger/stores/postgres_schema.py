@@ -7,7 +7,7 @@ so that a forgotten condition in a query shows nothing rather than everything.
 from __future__ import annotations
 
 from ledger.errors import Unusable
-from ledger.stores.postgres_pool import Pool
+from ledger.stores.postgres_pool import Connection, Pool
 
 ROLE = "session_relay"
 _LOCK = 0x53524C31
@@ -68,10 +68,7 @@ def prepare(pool: Pool) -> str | None:
     with pool.transaction() as sql:
         # One at a time: several relays may start at once.
         sql.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        sql.execute("CREATE SCHEMA IF NOT EXISTS session_relay")
-        sql.execute("CREATE TABLE IF NOT EXISTS session_relay.meta(version bigint NOT NULL)")
-        found = sql.execute("SELECT version FROM session_relay.meta").fetchone()
-        version = found[0] if found else 0
+        version = _version(sql)
         if version > len(MIGRATIONS):
             raise Unusable(f"the tables in {pool.place} are of a newer version ({version}, this one knows {len(MIGRATIONS)}): upgrade")
         if version < len(MIGRATIONS):
@@ -85,6 +82,16 @@ def prepare(pool: Pool) -> str | None:
     return ROLE if usable else None
 
 
-def _may_read(sql: object) -> bool:
-    found = sql.execute("SELECT has_table_privilege(%s, 'session_relay.rows', 'SELECT, INSERT, UPDATE, DELETE')", (ROLE,)).fetchone()  # type: ignore[attr-defined]
-    return bool(found[0])
+def _version(sql: Connection) -> int:
+    """Which step the tables are at. Whoever works with tables that somebody else made need not be let to make any."""
+    known = sql.execute("SELECT to_regclass('session_relay.meta') IS NOT NULL").fetchone()
+    if not known or not known[0]:
+        sql.execute("CREATE SCHEMA IF NOT EXISTS session_relay")
+        sql.execute("CREATE TABLE session_relay.meta(version bigint NOT NULL)")
+    found = sql.execute("SELECT version FROM session_relay.meta").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _may_read(sql: Connection) -> bool:
+    found = sql.execute("SELECT has_table_privilege(%s, 'session_relay.rows', 'SELECT, INSERT, UPDATE, DELETE')", (ROLE,)).fetchone()
+    return bool(found and found[0])

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerError, Misuse, Problem
+from ledger.times import parse
+from relay.alerts.quiet import local
+from relay.aligned import aligned
 from relay.settings import TENANT, Settings
 
 if TYPE_CHECKING:
@@ -75,9 +78,9 @@ def _list(alerts: Alerts, options: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     for one in found["open"]:
-        print(f"open  {one['level']:4}  {_when(one['since'])}  {one['text']}")
+        print(f"open  {one['level']:4}  {_when(one['since'], found['tz'])}  {one['text']}")
     for one in found["past"][:20]:
-        print(f"over  {one['level']:4}  {_when(one['since'])} to {_when(one['over'])}  {one['text']}")
+        print(f"over  {one['level']:4}  {_when(one['since'], found['tz'])} to {_when(one['over'], found['tz'])}  {one['text']}")
     for machine in found["machines"]:
         print(_machine(machine))
     if not found["open"] and not found["past"]:
@@ -90,8 +93,9 @@ def _machine(machine: dict[str, Any]) -> str:
     return f"machine {machine['name']}: {machine['state']}{why}"
 
 
-def _when(at: str) -> str:
-    return at[:16].replace("T", " ")
+def _when(at: str, tz: str) -> str:
+    """In the zone of the alerts' own words."""
+    return f"{local(parse(at), tz):%Y-%m-%d %H:%M}"
 
 
 def _set(alerts: Alerts, options: argparse.Namespace) -> int:
@@ -110,6 +114,9 @@ def _set(alerts: Alerts, options: argparse.Namespace) -> int:
     return 0
 
 
+_CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+
+
 def _put(asked: dict[str, Any], name: str, text: str) -> None:
     rule, _, member = name.partition(".")
     if member:
@@ -117,7 +124,7 @@ def _put(asked: dict[str, Any], name: str, text: str) -> None:
     elif name == "tz":
         asked["tz"] = None if text == "none" else text
     elif name == "quiet":
-        found = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", text)
+        found = re.fullmatch(rf"({_CLOCK})-({_CLOCK})", text)
         if not found and text != "none":
             raise Misuse("quiet is hours such as 22:00-07:00, or none")
         asked["quiet"] = {**(asked.get("quiet") or {}), "from": found[1], "to": found[2]} if found else None
@@ -136,7 +143,7 @@ def _value(name: str, text: str) -> Any:
     if text in ("yes", "no", "none"):
         return {"yes": True, "no": False, "none": None}[text]
     if not re.fullmatch(r"\d{1,12}(\.\d{1,4})?", text):
-        raise Misuse(f"{text} is not a number, yes, no or none")
+        raise Misuse(f"{name}={text}: a number above nothing, yes, no or none is meant")
     return float(text) if "." in text else int(text)
 
 
@@ -161,10 +168,11 @@ def _channels(alerts: Alerts, options: argparse.Namespace) -> int:
     if options.what == "remove":
         if not options.name or not alerts.book.drop_channel(options.tenant, options.name):
             raise Misuse(f"there is no channel {options.name or 'without a name'}: `python -m relay alerts channels` lists them")
+        print(f"{options.name} is told nothing any more", file=sys.stderr)
         return 0
     found = alerts.book.read(options.tenant).channels
-    for channel in found:
-        print(f"{channel.name}  {channel.kind}  {channel.shown}  {'on' if channel.on else 'off'}, from {channel.least}")
+    for row in aligned([[channel.name, channel.kind, channel.shown, f"{'on' if channel.on else 'off'}, from {channel.least}"] for channel in found]):
+        print(row)
     if not found:
         print("no channels yet: python -m relay alerts channels add NAME URL", file=sys.stderr)
     return 0
@@ -180,4 +188,5 @@ def _add(alerts: Alerts, options: argparse.Namespace) -> int:
     if options.name in made:
         print(made[options.name])
         print("this secret signs what is sent there; it is shown this once", file=sys.stderr)
+    print(f"{options.name} is told from now on; try it: python -m relay alerts test {options.name}", file=sys.stderr)
     return 0

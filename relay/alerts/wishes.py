@@ -17,7 +17,8 @@ Steps = Annotated[tuple[Percent, ...], Meta(max_length=5)]
 Level = Annotated[str, Meta(pattern="^(info|warn|bad)$")]
 ChannelName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
 ChannelKind = Annotated[str, Meta(pattern="^(webhook|apprise)$")]
-TimeOfDay = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+CLOCK = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
+TimeOfDay = Annotated[str, Meta(pattern=CLOCK)]
 
 
 class Shape(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -159,7 +160,9 @@ def changed(before: Wishes, asked: Any) -> tuple[Wishes, tuple[Asked, ...] | Non
         raise Problem(400, "malformed", "settings are an object with the members rules, quiet, tz and channels")
     plain: dict[str, Any] = msgspec.to_builtins(before)
     for name, rule in _object(asked.get("rules", {}), "rules").items():
-        plain["rules"][name] = {**plain["rules"].get(name, {}), **_object(rule, f"rules.{name}")}
+        if name not in plain["rules"]:
+            raise Problem(400, "malformed", f"there is no rule {name}: they are {', '.join(plain['rules'])}")
+        plain["rules"][name] |= _object(rule, f"rules.{name}")
     plain |= {name: asked[name] for name in ("quiet", "tz") if name in asked}
     try:
         wishes = msgspec.convert(plain, Wishes)
@@ -174,7 +177,11 @@ def changed(before: Wishes, asked: Any) -> tuple[Wishes, tuple[Asked, ...] | Non
 
 def _plainly(complaint: str) -> str:
     """What msgspec complains of, without its own words for places."""
-    for theirs, ours in (("`$[", "`channels["), ("`$.", "`"), ("Object contains unknown field", "there is no member"), ("Expected `str` matching regex", "expected text like")):
+    for theirs, ours in (
+        ("`$[", "`channels["), ("`$.", "`"), ("Object contains unknown field", "there is no member"), (f"Expected `str` matching regex {CLOCK!r}", "expected a time such as 22:00"),
+        ("Expected `str` matching regex", "expected text like"), ("Expected `int`", "expected a whole number"), ("Expected `float`", "expected a number"),
+        ("Expected `bool`", "expected yes or no"), (" - at ", " at "),
+    ):  # fmt: skip
         complaint = complaint.replace(theirs, ours)
     return complaint
 

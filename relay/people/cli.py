@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 from ledger.errors import LedgerError, Misuse
 from ledger.share import PARTS
+from relay.aligned import aligned
 from relay.people import badge
 from relay.people.badge import Badges
 from relay.people.office import Office
@@ -151,8 +153,8 @@ def _create(office: Office, options: argparse.Namespace, settings: Any) -> None:
 
 def _list(office: Office, options: argparse.Namespace, settings: Any) -> None:
     found = [office.describe(name) for name in office.names()]
-    lines = [f"{one['tenant']}  {_count(one['machines'], 'machine')}, {_count(one['members'], 'member')}, {one['keys']} keys  {_kept(one)}" for one in found]
-    _said(options, found, lines, "no tenants yet: python -m relay tenants create NAME")
+    rows = [[str(one["tenant"]), *(_number(len(_listed(one[what])), what) for what in ("machines", "members")), _number(one["keys"], "keys"), _kept(one)] for one in found]
+    _said(options, found, aligned(rows), "no tenants yet: python -m relay tenants create NAME")
 
 
 def _show(office: Office, options: argparse.Namespace, settings: Any) -> None:
@@ -161,7 +163,8 @@ def _show(office: Office, options: argparse.Namespace, settings: Any) -> None:
     lines = [
         f"tenant    {one['tenant']}", f"keeps     {_kept(one)}", f"quotas    {one['max_machines'] or 'as many'} machines, {one['max_records'] or 'the usual'} records each",
         f"zone      {one['zone'] or 'of its machines'}", f"badge     {badge_url or 'off'}", f"machines  {', '.join(map(str, _listed(one['machines']))) or 'none'}",
-        *(f"member    {_member(member)}" for member in _listed(one["members"])), f"shares    {one['shares']}", f"forgotten {one['forgotten_projects']} projects",
+        *(f"member    {line}" for line in aligned([_member(member) for member in _listed(one["members"])])), f"shares    {one['shares']}",
+        f"forgotten {_number(one['forgotten_projects'], 'projects')}",
     ]  # fmt: skip
     _said(options, {**one, "badge_url": badge_url}, lines)
 
@@ -187,7 +190,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _count(value: Any, what: str) -> str:
-    return f"{len(value)} {what}{'' if len(value) == 1 else 's'}"
+    return _number(len(value), f"{what}s")
+
+
+def _number(count: Any, what: str) -> str:
+    return f"{count} {what.removesuffix('s') if count == 1 else what}"
 
 
 # -- members
@@ -200,12 +207,11 @@ def _add(office: Office, options: argparse.Namespace, settings: Any) -> None:
 
 def _members(office: Office, options: argparse.Namespace, settings: Any) -> None:
     found = [member.public() for member in office.members(options.tenant)]
-    _said(options, found, [_member(one) for one in found], "no members yet: python -m relay members add NAME --role member")
+    _said(options, found, aligned([_member(one) for one in found]), "no members yet: python -m relay members add NAME --role member")
 
 
-def _member(one: Any) -> str:
-    machines = f"  machines: {', '.join(one['machines'])}" if one["machines"] else ""
-    return f"{one['role']:7} {one['name']}  {_count(one['keys'], 'key')}{machines}"
+def _member(one: Any) -> list[str]:
+    return [one["role"], one["name"], _count(one["keys"], "key"), *([f"machines: {', '.join(one['machines'])}"] if one["machines"] else [])]
 
 
 def _leave(office: Office, options: argparse.Namespace, settings: Any) -> None:
@@ -219,16 +225,20 @@ def _leave(office: Office, options: argparse.Namespace, settings: Any) -> None:
 def _share(office: Office, options: argparse.Namespace, settings: Any) -> None:
     key = office.share(WHO, options.tenant, options.shows, project=options.project, machine=options.machine, expires_s=options.expires, label=options.label)
     print(json.dumps({"key": key, "url": f"{settings.url}/#key={key}"}, indent=2) if options.json else f"{settings.url}/#key={key}")
+    if urlsplit(settings.url).hostname in ("127.0.0.1", "localhost", "::1"):
+        print("relay: this address works on this computer only; RELAY_URL says what others reach the relay by", file=sys.stderr)
 
 
 def _shares(office: Office, options: argparse.Namespace, settings: Any) -> None:
     found = office.shares(options.tenant)
-    lines = [
-        f"{one.state:9} {one.id}  until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.expires / 1000)) if one.expires else 'revoked'}  {','.join(one.shows)}"
-        f"{f'  project {one.project}' if one.project else ''}{f'  machine {one.machine}' if one.machine else ''}{f'  {one.label}' if one.label else ''}"
+    rows = [
+        [
+            one.state, one.id, f"until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.expires / 1000))}" if one.expires else "until revoked", ",".join(one.shows),
+            *([f"project {one.project}"] if one.project else []), *([f"machine {one.machine}"] if one.machine else []), *([one.label] if one.label else []),
+        ]
         for one in found
-    ]
-    _said(options, [one.public() for one in found], lines, "nothing is shared: python -m relay share create --shows totals,blocks --expires 7d")
+    ]  # fmt: skip
+    _said(options, [one.public() for one in found], aligned(rows), "nothing is shared: python -m relay share create --shows totals,blocks --expires 7d")
 
 
 def _unshare(office: Office, options: argparse.Namespace, settings: Any) -> None:

@@ -299,6 +299,6 @@ def test_a_single_run_waits_out_short_failures_only() -> None:
 
 
 def test_a_report_in_words_names_what_was_left_out() -> None:
-    report = {"in_sync": False, "detail": "no network", "state": "offline", "records": {"session": 2}, "readers": {"t": {"state": "ok", "skipped": {"no id": 3}}}}
-    assert "2 session" in in_words(report) and "no id" in in_words(report)
+    report = {"in_sync": False, "detail": "no network", "state": "offline", "records": {"limit": 1, "session": 2}, "readers": {"t": {"state": "ok", "skipped": {"no id": 3}}}}
+    assert "read     1 limit, 2 sessions\n" in in_words(report) and "no id" in in_words(report)
     assert why_not(report).startswith("not in sync: no network; python -m local_agent doctor")

@@ -54,8 +54,18 @@ def test_in_a_usual_terminal_a_limit_is_one_line_with_its_bar(width: int) -> Non
 def test_wide_enough_everything_of_a_limit_stands_on_its_line() -> None:
     text = paint(SAID, plain, 120, "Europe/Berlin")
     assert re.search(r"^Current block +█+░+  42\.0 %  ends tomorrow 00:00 \(in 2 h 13 min\), heading for 80 %, \$12\.50$", text, re.MULTILINE)
-    assert re.search(r"resets Thu 26 Nov 09:00 \(in 3 d 11 h\), runs out tomorrow 13:30$", text, re.MULTILINE)
+    assert re.search(r"resets Thu 26 Nov 09:00, runs out tomorrow 13:30 \(in 15 h 43 min\)$", text, re.MULTILINE)
     assert "agreed 12 s ago" in text
+
+
+def test_in_a_usual_terminal_a_limit_that_runs_out_today_is_one_line() -> None:
+    said = SAID | {"limits": [SAID["limits"][0] | {"resets_at": "2026-11-22T22:30:00.000Z", "runs_out_at": "2026-11-22T21:30:00.000Z"}, SAID["limits"][1]]}
+    assert re.search(r"^Five hours +█+░+  42\.0 %  resets 22:30, runs out 21:30 \(in 43 min\)$", paint(said, plain, 80), re.MULTILINE)
+
+
+def test_amounts_that_lack_a_price_say_so() -> None:
+    assert "no price" not in paint(SAID | {"unpriced": []}, plain)
+    assert "no price is known for claude-nimbus-9, unknown: the amounts are without them" in paint(SAID | {"unpriced": ["claude-nimbus-9", "unknown"]}, plain, 100)
 
 
 def test_colours_change_nothing_but_colours() -> None:

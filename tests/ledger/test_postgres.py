@@ -81,6 +81,32 @@ def test_an_owner_without_power_is_under_the_rules_too(store, database):
     database.execute("DROP ROLE plain")
 
 
+def test_a_user_who_may_make_no_tables_works_with_those_of_another(store, database):
+    """As at a company whose administrators make the tables and give programs a user that owns nothing."""
+    for tenant in (ALICE, BOB):
+        store.apply(tenant, None, a_head(), [a_row(f"of-{tenant}", 0)])
+    database.execute("DROP ROLE IF EXISTS program")
+    database.execute(f"CREATE ROLE program LOGIN IN ROLE {ROLE}")
+    program = PostgresStore(postgres_server().replace("postgres:@", "program:@"))
+    with program._as(ALICE) as sql:
+        assert sql.execute("SELECT id FROM session_relay.rows").fetchall() == [("of-alice",)]
+    program.put("drawer", "name", {"a": 1}, now=1)
+    assert [row.ref.id for row in program.rows(BOB, LAPTOP)] == ["of-bob"]
+    assert program.scour() is False
+    program.close()
+    with psycopg.connect(postgres_server().replace("postgres:@", "program:@")) as sql:
+        assert sql.execute("SELECT * FROM session_relay.rows").fetchall() == []
+    database.execute("DROP ROLE program")
+
+
+def test_a_user_who_may_do_nothing_is_told_what_to_grant(store, database):
+    database.execute("DROP ROLE IF EXISTS nobody_yet")
+    database.execute("CREATE ROLE nobody_yet LOGIN")
+    with pytest.raises(Unusable, match="GRANT session_relay TO this user"):
+        PostgresStore(postgres_server().replace("postgres:@", "nobody_yet:@"))
+    database.execute("DROP ROLE nobody_yet")
+
+
 def test_the_tables_are_not_in_the_public_schema(database):
     assert database.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 
@@ -102,6 +128,30 @@ def test_tables_of_a_newer_version_are_left_alone(store, database):
             open_store(postgres_server())
     finally:
         database.execute("UPDATE session_relay.meta SET version = %s", (len(MIGRATIONS),))
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date_with_all_they_hold(store, database, monkeypatch):
+    store.apply(ALICE, None, a_head(), [a_row("one", 0)])
+    step = "CREATE TABLE session_relay.later(tenant text); ALTER TABLE session_relay.rows ADD COLUMN later text; UPDATE session_relay.rows SET later = id;"
+    monkeypatch.setattr("ledger.stores.postgres_schema.MIGRATIONS", [*MIGRATIONS, step])
+    try:
+        newer = open_store(postgres_server())
+        assert [row.ref.id for row in newer.rows(ALICE, LAPTOP)] == ["one"]
+        with newer._as(ALICE) as sql:
+            assert sql.execute("SELECT later FROM session_relay.rows").fetchall() == [("one",)]
+            assert sql.execute("SELECT * FROM session_relay.later").fetchall() == []
+        newer.close()
+        assert database.execute("SELECT version FROM session_relay.meta").fetchall() == [(len(MIGRATIONS) + 1,)]
+    finally:
+        database.execute("DROP TABLE session_relay.later; ALTER TABLE session_relay.rows DROP COLUMN later")
+        database.execute("UPDATE session_relay.meta SET version = %s", (len(MIGRATIONS),))
+
+
+def test_a_step_that_fails_leaves_the_older_version_whole(store, database, monkeypatch):
+    monkeypatch.setattr("ledger.stores.postgres_schema.MIGRATIONS", [*MIGRATIONS, "CREATE TABLE session_relay.half(a int); SELECT nonsense;"])
+    with pytest.raises(Unusable):
+        open_store(postgres_server())
+    assert database.execute("SELECT version, to_regclass('session_relay.half') FROM session_relay.meta").fetchall() == [(len(MIGRATIONS), None)]
 
 
 def test_several_relays_may_start_at_once_on_an_empty_database(store, database):
@@ -167,7 +217,7 @@ def test_a_failure_within_a_transaction_leaves_nothing(store):
 
 
 @pytest.mark.parametrize("url, error, says", [
-    ("postgresql://nobody:hunter2@127.0.0.1:1/x", Busy, "does not answer"),
+    ("postgresql://nobody:hunter2@127.0.0.1:1/x", Busy, "127.0.0.1:1/x does not answer: see that it runs"),
     ("postgresql://nobody:hunter2@localhost:notaport/x", Unusable, "cannot be used"), ("postgresql://nobody:hunter2@[x/x", Unusable, "cannot be used"),
     ("postgresql://nobody:hunter2@localhost/x?nonsense=1", Unusable, "cannot be used"),
 ])  # fmt: skip

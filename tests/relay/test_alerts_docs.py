@@ -56,7 +56,7 @@ def test_every_command_on_the_page_does_what_it_says(place: tuple[Running, Recei
     channels, rules, http = blocks("console")
     said = typed(place, channels)
     secret = said.splitlines()[0]
-    assert secret.startswith("whsec_") and "ops  webhook" in said and "phone  apprise  ntfys://…" in said
+    assert secret.startswith("whsec_") and "ops    webhook  http://127.0.0.1/…  on" in said and "phone  apprise  ntfys://…           on" in said
     [(_, headers, body)] = place[1].heard
     # The page's own receiver believes it.
     exec(compile(blocks("python")[0], "docs/alerts.md", "exec"), {"secret": secret, "body": body, "headers": headers})
@@ -85,7 +85,8 @@ def decoded(text: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("test nobody", 2, "there is no channel nobody"), ("set block.steps=a", 2, "whole numbers"), ("set blok.on=no", 2, "blok"), ("set quiet=late", 2, "22:00-07:00"), ("set day", 2, "NAME=VALUE"),
+        ("test nobody", 2, "there is no channel nobody"), ("set block.steps=a", 2, "whole numbers"), ("set blok.on=no", 2, "blok"), ("set quiet=late", 2, "22:00-07:00"), ("set quiet=25:00-07:00", 2, "hours such as 22:00-07:00"),
+        ("set blok.on=no", 2, "there is no rule blok: they are block, week,"), ("set day.usd=-1", 2, "a number above nothing"), ("set block.steps=0,200", 2, "expected a whole number >= 1 at `rules.block.steps[0]`"), ("set day", 2, "NAME=VALUE"),
         ("channels add x", 2, "a name and an address"), ("channels remove x", 2, "there is no channel x"), ("channels add x exec://rm", 2, "begins with one of"), ("list --store memory:", 1, "over HTTP"),
         ("set tz=Nowhere/Land", 2, "time zone"), ("channels add x -", 2, "no address came"),
     ],

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from ledger import __version__
 from ledger.keytext import KeyText
 from ledger.stores import open_store
 from relay.cli import main
@@ -47,6 +49,32 @@ def test_a_push_key_without_a_source_gets_a_name_of_its_own(relay):
 def test_a_key_may_end(relay):
     claims = KeyText.parse(relay("keys", "create", "--scope", "read", "--expires", "90d")[1].strip()).claims
     assert claims.expires == claims.issued + 90 * 86400 or claims.expires == claims.issued + 90 * 86400 + 1
+
+
+def test_a_list_of_keys_stands_in_columns_and_says_when_they_end(relay):
+    relay("keys", "create", "--scope", "read", "--name", "phone", "--expires", "90d")
+    relay("keys", "create", "--scope", "push", "--source", "a-laptop")
+    lines = [re.split("  +", line) for line in relay("keys", "list")[1].splitlines()]
+    assert sorted(line[:5] for line in lines) == [["in force", "push", "main/a-laptop", "a-laptop", "never used"], ["in force", "read", "main", "phone", "never used"]]
+    assert sorted(line[5][:6] for line in lines) == ["no end", "until "]
+    assert len({line.index(" never used ") for line in relay("keys", "list")[1].splitlines()}) == 1
+
+
+def test_whoever_names_no_store_is_told_which_one_is_meant(relay, tmp_path, monkeypatch):
+    """Else a key that is revoked in this store goes on opening a relay with another."""
+    monkeypatch.delenv("RELAY_STORE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    code, out, err = relay("keys", "create", "--scope", "read")
+    assert (code, out.count("\n")) == (0, 1) and err == f"relay: in sqlite:///{tmp_path}/session-relay/relay.db, since neither --store nor RELAY_STORE names another\n"
+    assert "neither" not in relay("keys", "list", "--store", f"sqlite:///{tmp_path}/session-relay/relay.db")[2]
+
+
+def test_a_shared_address_that_others_cannot_reach_says_so(relay, monkeypatch):
+    words = ("share", "create", "--shows", "totals", "--expires", "7d")
+    assert "RELAY_URL says what others reach the relay by" in relay(*words)[2]
+    monkeypatch.setenv("RELAY_URL", "https://relay.example.org")
+    code, out, err = relay(*words)
+    assert (code, err) == (0, "") and out.startswith("https://relay.example.org/#key=sr_read_")
 
 
 def test_keys_are_listed_and_revoked_without_their_secrets(relay):
@@ -135,3 +163,8 @@ def test_the_module_runs_and_closes_its_store(tmp_path):
 def test_help_costs_nothing_and_names_every_command():
     done = command("relay", "--help")
     assert done.returncode == 0 and all(name in done.stdout for name in ("serve", "keys", "upkeep"))
+
+
+@pytest.mark.parametrize("module", ["relay", "local_agent"])
+def test_every_program_says_its_version(module):
+    assert command(module, "--version").stdout == f"session-relay {__version__}\n"
