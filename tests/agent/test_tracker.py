@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import untidy
-from ledger.times import iso
+from ledger.times import iso, iso_or_none
 from local_agent.archive import LOCAL, Archive
 from local_agent.readers.tracker import TrackerReader
 from local_agent.readers.tracker_file import TrackerFile
@@ -361,8 +361,8 @@ def as_truth(body: dict) -> dict:
     rest = rows["undivided"][5] if "undivided" in rows else 0
     assert rest == max(0, body.get("estimated_tokens", 0) - reading - writing - five - hour - cached), "every declared token is in a row"
     return {
-        "id": body["id"], "session_type": body["session_type"], "start_time": iso(body["start_time"]),
-        "end_time": iso(body.get("end_time")), "total_messages": body.get("total_messages", 0),
+        "id": body["id"], "session_type": body["session_type"], "start_time": iso_or_none(body["start_time"]),
+        "end_time": iso_or_none(body.get("end_time")), "total_messages": body.get("total_messages", 0),
         "models_used": body.get("models_used", []), "estimated_tokens": body.get("estimated_tokens", 0),
         "says_active": body["is_active"] or body.get("stale", False), "reported_cost": cost or 0,
         "tokens": {"input": reading, "output": writing, "cache_write": five + hour, "cache_read": cached},
@@ -372,7 +372,7 @@ def as_truth(body: dict) -> dict:
 
 def block_as_truth(body: dict) -> dict:
     return {
-        "id": body["id"], "start_time": iso(body["start_time"]), "end_time": iso(body.get("end_time")),
+        "id": body["id"], "start_time": iso_or_none(body["start_time"]), "end_time": iso_or_none(body.get("end_time")),
         "total_sessions": body["total_sessions"], "total_tokens": body["total_tokens"], "is_complete": body["is_complete"],
     }
 
