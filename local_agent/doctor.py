@@ -180,7 +180,7 @@ def readers(looked: Looked) -> Iterator[Finding]:
     if reports and not any(report.get("state") == "ok" for report in reports.values()):
         yield Finding("note", "no tool was found to read from", "name one: --transcripts DIR, --tracker FILE, --codex DIR")
     for path in (*looked.settings.trackers, *looked.settings.transcripts):
-        if not path.exists() and looked.settings.no_defaults:
+        if not path.exists() and (looked.settings.no_defaults or (looked.settings.transcripts_named and path in looked.settings.transcripts)):
             yield Finding("bad", f"{path} was named but is not there", "correct --tracker or --transcripts")
 
 

@@ -43,6 +43,8 @@ class Settings:
     trackers: tuple[Path, ...] = ()
     tracker_tz: str | None = None
     transcripts: tuple[Path, ...] = ()
+    transcripts_named: bool = False
+    """A person named them: one that is not there is a mistake."""
     codex: Path | None = None
     gemini: Path | None = None
     opencode: Path | None = None
@@ -81,6 +83,7 @@ def load(options: Mapping[str, object] | None = None, *, environ: Mapping[str, s
         trackers=paths(given.texts("trackers")) or (default_trackers(user) if defaults else ()),
         tracker_tz=zone(given.text("tracker_tz"), "--tracker-tz"),
         transcripts=transcript_homes(given, user, defaults),
+        transcripts_named=bool(named_transcripts(given, defaults)),
         codex=folder(given, "codex", user / ".codex", defaults),
         gemini=folder(given, "gemini", user / ".gemini", defaults),
         opencode=folder(given, "opencode", data_home(given.environ, user) / "opencode", defaults),
@@ -203,11 +206,13 @@ def folder(given: Given, name: str, usual: Path, defaults: bool) -> Path | None:
 def transcript_homes(given: Given, user: Path, defaults: bool) -> tuple[Path, ...]:
     """Claude Code's own variable moves its folder, so it stands for the usual places; with --no-defaults it counts for nothing."""
     usual = (user / ".claude", Path(given.environ.get("XDG_CONFIG_HOME") or user / ".config") / "claude")
-    if given.options.get("transcripts"):
+    return named_transcripts(given, defaults) or (usual if defaults else ())
+
+
+def named_transcripts(given: Given, defaults: bool) -> tuple[Path, ...]:
+    if defaults or given.options.get("transcripts"):
         return paths(given.texts("transcripts", f",{os.pathsep}"))
-    if not defaults:
-        return paths([str(item) for item in given.kept.get("transcripts") or ()])  # type: ignore[attr-defined]
-    return paths(given.texts("transcripts", f",{os.pathsep}")) or usual
+    return paths([str(item) for item in given.kept.get("transcripts") or ()])  # type: ignore[attr-defined]
 
 
 def default_trackers(user: Path) -> tuple[Path, ...]:

@@ -50,9 +50,9 @@ def _claude(settings: Settings, book: Any, accounts: Accounts, user: Path) -> It
     from local_agent.readers.claude_code import ClaudeReader
 
     desktop = () if settings.no_defaults else (desktop_sessions(user),)
-    folders = [*settings.transcripts, *(place for place in desktop if place.is_dir())]
+    folders = [*settings.transcripts, *desktop]
     if folders:
-        yield ClaudeReader(folders, book=book, account_of=accounts.of)
+        yield ClaudeReader(folders, named=settings.transcripts if settings.transcripts_named else (), book=book, account_of=accounts.of)
 
 
 def _trackers(settings: Settings, account: str) -> Iterator[Reader]:

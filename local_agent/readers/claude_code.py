@@ -26,7 +26,7 @@ from local_agent.readers.claude.files import File, Files
 from local_agent.readers.claude.intake import Intake
 from local_agent.readers.claude.pack import Threshold
 from local_agent.readers.claude.scan import Scanner
-from local_agent.readers.claude.walk import Seen, Walk, roots_of
+from local_agent.readers.claude.walk import Seen, Walk, not_there, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 
 NAME = "claude_code"
@@ -48,17 +48,20 @@ class Thresholds(Protocol):
 
 
 class ClaudeReader:
-    """Reads the transcripts below *folders* (configuration folders or their `projects`). *account_of* says whose one is."""
+    """Reads the transcripts below *folders* (configuration folders or their `projects`). *account_of* says whose one is.
+
+    Of *folders*, those that a person *named* are missed where they are not there.
+    """
 
     name = NAME
 
     def __init__(
-        self, folders: Iterable[Path], *, book: Thresholds | None = None, account_of: Callable[[Path], str] = lambda config: "default",
+        self, folders: Iterable[Path], *, named: Iterable[Path] = (), book: Thresholds | None = None, account_of: Callable[[Path], str] = lambda config: "default",
         clock_ns: Callable[[], int] = time.time_ns, ahead: Ahead | None = None,
     ) -> None:  # fmt: skip
         """*ahead* is a look at the same folders that began already; it counts where nothing was read before."""
         self._ahead = ahead
-        self._folders, self._account_of, self._clock_ns = tuple(folders), account_of, clock_ns
+        self._folders, self._named, self._account_of, self._clock_ns = tuple(folders), tuple(named), account_of, clock_ns
         self._threshold: Threshold = book.long_threshold if book else lambda model, at: None
         self._walk: Walk | None = None
         self._book: Book | None = None
@@ -66,7 +69,7 @@ class ClaudeReader:
         self._intake: Intake | None = None
         self._hints: deque[str] = deque()
         self.watched = False
-        self._looked_at = 0
+        self._looked_at = self._met_at = 0
         self._said: tuple[object, Report] | None = None
 
     # -- what others ask
@@ -106,7 +109,7 @@ class ClaudeReader:
         hints = {self._hints.popleft() for _ in range(len(self._hints))}
         paths: list[str]
         if first:
-            self._looked_at = now
+            self._looked_at = self._met_at = now
             paths = self._ahead.paths if self._ahead else self._walk.full()
             gone = self._files.missing(paths, self._walk)
             paths = [path for path in paths if path not in known or self._looks_changed(path)]
@@ -115,6 +118,9 @@ class ClaudeReader:
             told = [path for path in self._walk.told(hints) if path in hints or self._looks_changed(path)]
             seen = Seen()
             if not self.watched or abs(now - self._looked_at) >= LOOK_EVERY_MS:
+                if abs(now - self._met_at) >= LOOK_EVERY_MS:
+                    self._met_at = now
+                    self._walk.meet(roots_of(self._folders))
                 self._looked_at = now
                 seen = self._walk.changed(known)
             paths, gone = list(dict.fromkeys([*told, *seen.files])), seen.gone
@@ -263,6 +269,7 @@ class ClaudeReader:
         if self._walk is not None:
             skipped.update(f"{why} folder" if why == "unreadable" else why for why in self._walk.unreadable.values())
             skipped["link not followed"] += len(self._walk.links)
+            skipped["named folder not there"] += len(not_there(self._named))
         counted = {"files": len(self._files.by_path), "sessions": len(self._book.sessions) if self._book else 0}
         return counted, {why: n for why, n in skipped.items() if n}
 
@@ -271,7 +278,7 @@ class ClaudeReader:
         assert self._walk is not None and self._book is not None
         walk = self._walk
         state = (
-            walk.absent(), len(walk.links), tuple(walk.unreadable.items()), tuple(self._broken.items()), len(self._files.by_path), len(self._book.sessions),
+            walk.absent(), *not_there(self._named), len(walk.links), tuple(walk.unreadable.items()), tuple(self._broken.items()), len(self._files.by_path), len(self._book.sessions),
             tuple(self._files.skipped.items()),
         )  # fmt: skip
         if self._said is None or self._said[0] != state:
@@ -282,13 +289,24 @@ class ClaudeReader:
     def _told(self, changed: int) -> Report:
         assert self._walk is not None
         counted, skipped = self._counts()
+        missed = not_there(self._named)
         if self._walk.absent():
-            if not self._files.by_path:
-                return Report(changed, ABSENT)
-            return Report(changed, UNREADABLE, "the transcripts' folder is not there; what was known of it stays", counted, skipped)
+            if self._files.by_path:
+                return Report(changed, UNREADABLE, "the transcripts' folder is not there; what was known of it stays", counted, skipped)
+            return Report(changed, UNREADABLE, _missed(missed), counted, skipped) if missed else Report(changed, ABSENT)
         closed = sorted([*self._walk.unreadable, *self._broken])
-        if not closed:
-            return Report(changed, OK, "", counted, skipped)
-        named = pathtext.shown(", ".join(os.path.basename(path) for path in closed[:NAMED])) + (f" and {len(closed) - NAMED} more" if len(closed) > NAMED else "")
-        state = UNREADABLE if all(root.projects in self._walk.unreadable for root in self._walk.roots) else OK
-        return Report(changed, state, f"cannot read {named}: check their permissions; everything else was read", counted, skipped)
+        said = [_missed(missed)] if missed else []
+        if closed:
+            said.append(f"cannot read {_names_of(closed)}: check their permissions; everything else was read")
+        state = UNREADABLE if closed and all(root.projects in self._walk.unreadable for root in self._walk.roots) else OK
+        return Report(changed, state, "; ".join(said), counted, skipped)
+
+
+def _missed(folders: list[str]) -> str:
+    return f"no projects folder in {_names_of(folders)}, which was named: correct CLAUDE_CONFIG_DIR or --transcripts"
+
+
+def _names_of(paths: list[str]) -> str:
+    """The first of them by their names; where they lie is nobody's business."""
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return pathtext.shown(", ".join(os.path.basename(path) for path in paths[:NAMED])) + more

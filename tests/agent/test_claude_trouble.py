@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,6 +260,33 @@ def test_a_second_name_for_a_file_that_keeps_its_first_is_no_move(home: Home, de
     assert (outputs(desk), desk.look().counted["files"]) == (1, 2)
 
 
+def test_a_home_that_comes_later_is_read_without_a_new_start(tmp_path: Path) -> None:
+    with closing(Desk(tmp_path / "archive.db", tmp_path / "claude")) as desk:
+        assert desk.look().state == "absent"
+        home = Home(tmp_path / "claude")
+        home.write(line("msg_a", 1))
+        desk.look()
+        assert outputs(desk) == 1
+        shutil.rmtree(home.folder / "projects")
+        desk.look()
+        Home(tmp_path / "claude").write(line("msg_b", 2))
+        desk.look()
+        assert outputs(desk) == 3
+        assert "origin" not in desk.bodies()[SESSION]
+
+
+def test_a_folder_that_may_be_read_from_now_on_is_read(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, real = home.write(line("msg_a", 1)).parent, os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: _refused() if path == str(folder) else real(path))
+    assert (desk.look().skipped, outputs(desk)) == ({"no permission": 1}, 0)
+    monkeypatch.setattr(os, "scandir", real)
+    assert (desk.look().skipped, outputs(desk)) == ({}, 1)
+
+
+def _refused() -> Any:
+    raise PermissionError(13, "no")
+
+
 @pytest.mark.fault(41)
 def test_a_rewritten_file_is_read_anew_and_nothing_counts_twice(home: Home, desk: Desk) -> None:
     path = home.write(line("msg_a", 1), line("msg_b", 2), line(None, 4))
@@ -393,6 +421,21 @@ def test_homes_of_several_accounts_are_told_apart(tmp_path: Path) -> None:
         assert {key: body["account"] for key, body in desk.bodies().items()} == {SESSION: "work", OTHER: "private"}
 
 
+def test_a_folder_that_was_named_and_is_not_there_is_missed(home: Home, tmp_path: Path) -> None:
+    home.write(line("msg_a", 1))
+    lost = tmp_path / "typo"
+    with closing(Desk(tmp_path / "one.db", home.folder, lost, named=(home.folder, lost))) as desk:
+        report = desk.look()
+        assert (report.state, report.skipped, outputs(desk)) == ("ok", {"named folder not there": 1}, 1)
+        assert "in typo, which was named" in report.detail
+        Home(lost).write(line("msg_b", 2))
+        assert (desk.look().detail, outputs(desk)) == ("", 3)
+    with closing(Desk(tmp_path / "none.db", tmp_path / "nowhere", named=(tmp_path / "nowhere",))) as desk:
+        assert desk.look().state == "unreadable"
+    with closing(Desk(tmp_path / "usual.db", home.folder, tmp_path / "nowhere")) as desk:
+        assert (desk.look().state, desk.look().detail) == ("ok", "")
+
+
 def test_a_home_may_be_named_by_its_folder_of_projects_and_is_read_once(home: Home, tmp_path: Path) -> None:
     home.write(line("msg_a", 1))
     with closing(Desk(tmp_path / "archive.db", home.folder, home.folder / "projects")) as desk:
@@ -406,6 +449,10 @@ def test_the_desktop_programs_own_sessions_are_found(tmp_path: Path) -> None:
     with closing(Desk(tmp_path / "archive.db", tmp_path / "local-agent-mode-sessions")) as desk:
         desk.look()
         assert outputs(desk) == 1
+        later = Home(tmp_path / "local-agent-mode-sessions" / "a" / "c" / "local_2" / ".claude")
+        later.write(line("msg_b", 2))
+        desk.reader.poll(desk.archive, NOW + 10_000)
+        assert outputs(desk) == 3
 
 
 # -- what happens to us

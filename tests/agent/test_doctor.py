@@ -81,6 +81,7 @@ CASES: list[tuple[Callable[[Looked], Looked], str, str]] = [
     (with_settings(key=a_key(expires=1_700_000_001)), "expired", "keys create"),
     (with_settings(key=a_key(expires=NOW // 1000 + 86_400)), "expires within a week", "keys create"),
     (with_settings(transcripts=(Path("/nowhere"),), no_defaults=True), "/nowhere was named but is not there", "--transcripts"),
+    (with_settings(transcripts=(Path("/nowhere"),), transcripts_named=True), "/nowhere was named but is not there", "--transcripts"),
     (lambda looked: replace(looked, identity=Identity("me", "elsewhere", copied=True)), "copied from another computer", "keys create"),
     (lambda looked: replace(looked, identity=Misconfigured("identity.json is damaged")), "damaged", "identity.json"),
     (lambda looked: replace(looked, relay=NotPaired("the relay does not answer")), "does not answer", "curl"),

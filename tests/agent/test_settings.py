@@ -40,7 +40,9 @@ def test_no_defaults_reads_only_what_was_named(user: Path) -> None:
 
 
 def test_claude_codes_own_variable_moves_its_folder(user: Path) -> None:
-    assert loaded(user, {"CLAUDE_CONFIG_DIR": "/a,/b"}).transcripts == (Path("/a"), Path("/b"))
+    found = loaded(user, {"CLAUDE_CONFIG_DIR": "/a,/b"})
+    assert (found.transcripts, found.transcripts_named) == ((Path("/a"), Path("/b")), True)
+    assert not loaded(user).transcripts_named
 
 
 def test_trackers_may_be_named_several_times(user: Path) -> None:
@@ -122,7 +124,7 @@ def test_the_zone_of_the_computer_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_name_in_the_environment() -> None:
-    assert set(settings.NAMES) == set(Settings.__slots__) - {"mark"}
+    assert set(settings.NAMES) == set(Settings.__slots__) - {"mark", "transcripts_named"}
 
 
 def test_systemd_may_hand_the_key_over(user: Path) -> None:

@@ -52,6 +52,11 @@ def roots_of(folders: Iterable[str | os.PathLike[str]]) -> list[Root]:
     return list(found.values())
 
 
+def not_there(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Those of *folders* that hold no folder of projects."""
+    return [os.fspath(folder) for folder in folders if not any(map(os.path.isdir, _projects_of(os.path.normpath(folder))))]
+
+
 def _projects_of(folder: str) -> list[str]:
     name = os.path.basename(folder)
     if name == DESKTOP:
@@ -103,6 +108,11 @@ class Walk:
         self._hot: deque[str] = deque(maxlen=HOT)
         self._sweep: list[str] = []
         self._expecting = False
+
+    def meet(self, roots: list[Root]) -> None:
+        """These are the roots now; what was read below others stays."""
+        known = {root.projects for root in self.roots}
+        self.roots += [root for root in roots if root.projects not in known]
 
     def root_of(self, path: str) -> Root | None:
         return next((root for root in self.roots if path.startswith(root.projects + os.sep)), None)
@@ -172,6 +182,7 @@ class Walk:
     def changed(self, known: Mapping[str, tuple[int, int]]) -> Seen:
         """What a quick look shows: new files, files that went, and recently written files that grew."""
         seen = Seen()
+        seen.files += self._grown(self._opened(), known)
         for folder, time in list(self.folders.items()):
             try:
                 if os.stat(folder).st_mtime_ns == time:
@@ -189,6 +200,16 @@ class Walk:
                 seen.gone += sorted(before - self.inside[folder])
         seen.files += self._grown([*self._hot, *self._some_others(known)], known)
         return seen
+
+    def _opened(self) -> list[str]:
+        """All files of roots that were not there before, and of folders that could not be read."""
+        found: list[str] = []
+        for folder in {*self.unreadable, *(root.projects for root in self.roots if root.projects not in self.folders)}:
+            if os.path.isdir(folder):
+                self._list(folder, found, deep=folder not in self.folders)
+            else:
+                self.unreadable.pop(folder, None)
+        return found
 
     def _lost(self, folder: str, seen: Seen) -> None:
         """A folder that is gone; its files are gone with it only if the place where it was can still be seen."""
