@@ -69,15 +69,13 @@ def compose(
     is_push = type == "push"
     seq = place.seq + 1 if is_push else place.seq
     after = place.digest if after is None else after
-    message: dict[str, object] = {
-        "v": 1, "type": type, "aud": aud, "source": source, "lease": place.lease, "seq": seq, "prev": to_hex(place.digest), "agent": agent,
-    }  # fmt: skip
-    optional = {
-        "after": to_hex(after) if is_push else None, "commit": commit,
+    # Every member, even where it says nothing: whoever writes a relay from the protocol looks for each.
+    message = {
+        "v": 1, "type": type, "aud": aud, "source": source, "lease": place.lease, "seq": seq, "prev": to_hex(place.digest), "after": to_hex(after), "commit": commit,
         "put": [{"k": change.ref.kind, "id": change.ref.id, "b": change.body} for change in changes if change.body is not None],
         "del": [{"k": change.ref.kind, "id": change.ref.id} for change in changes if change.body is None],
+        "agent": agent,
     }  # fmt: skip
-    message |= {name: value for name, value in optional.items() if value}
     return Batch(id, type, place, seq, after, commit, tuple(changes), compress(msgspec.json.encode(message)))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.record import Record, Ref
 from local_agent.archive import LOCAL, Archive
-from local_agent.batch import MAX_BODY
+from local_agent.batch import MAX_BODY, Place, compose
 from local_agent.delivery import Delivery, Outcome, Relay
 from local_agent.mirror import Mirror
 from local_agent.transport import Reply
@@ -530,3 +530,12 @@ def test_an_archive_that_was_swapped_under_us_is_mirrored_anew(laptop: Laptop) -
     laptop.write("b")
     laptop.settle()
     laptop.check()
+
+
+@pytest.mark.parametrize("type", ["push", "beat", "bye"])
+def test_a_message_has_every_member_that_the_protocol_names(type: str) -> None:
+    made = compose(type, id="msg_1", aud="https://relay.example.org", source="laptop", place=Place("a" * 32, 7, 5), agent={"version": "1.0.0"})
+    assert json.loads(gzip.decompress(made.wire)) == {
+        "v": 1, "type": type, "aud": "https://relay.example.org", "source": "laptop", "lease": "a" * 32, "seq": 8 if type == "push" else 7,
+        "prev": f"{5:064x}", "after": f"{5:064x}", "commit": False, "put": [], "del": [], "agent": {"version": "1.0.0"},
+    }  # fmt: skip
