@@ -1,6 +1,7 @@
 """Runs inside the zip, on the runtime's Python: what starting costs, and what a push and a read cost when warm.
 
     python3.12 bench/cloud_child.py cold MODULE…     processor milliseconds of importing the last, after the others
+    python3.12 bench/cloud_child.py trust            … of reading the certificates to believe, once in an instance
     python3.12 bench/cloud_child.py first HOW KEY    … of starting and of the first answer: to a push, or to a page's load
     python3.12 bench/cloud_child.py warm FOLDER      pushes and reads through the function, on the table of the environment
 """
@@ -12,6 +13,8 @@ import time
 from importlib import import_module
 
 PUSHES, LOADS = 60, 20
+PUSHES_A_MINUTE = 3
+"""What agents are asked for while somebody watches."""
 
 
 def cold(names):
@@ -20,6 +23,13 @@ def cold(names):
         import_module(name)
     began = time.process_time()
     import_module(last)
+    return (time.process_time() - began) * 1000
+
+
+def trust():
+    aws = import_module("ledger.aws")
+    began = time.process_time()
+    aws.trust()
     return (time.process_time() - began) * 1000
 
 
@@ -104,6 +114,23 @@ def session(number, quarters):
                            "git_branch": "main", "machine": "annas-macbook", "provenance": "observed", "usage": usage}, separators=(",", ":"))
 
 
+def live_minute(handler, agent, meter):
+    """Units of a minute in which somebody works and one page watches; it is told of every push."""
+    from relay.live.connections import Connections, Watcher
+
+    told = []
+    handler.fanout._post = lambda id, frame: told.append(frame)
+    Connections(handler.store, handler.now_ms).subscribed(Watcher("bench", "page=", tz="Europe/Berlin"))
+    agent.push(dict([session(2, 30)]))
+    meter.take()
+    told.clear()
+    for n in range(PUSHES_A_MINUTE):
+        agent.push(dict([session(2, 31 + n)]))
+    assert len(told) == PUSHES_A_MINUTE, told
+    written, read = meter.take()
+    return {"live_writes": written, "live_reads": read}
+
+
 def first(how, key):
     began = time.process_time()
     handler = import_module("relay.handler")
@@ -144,14 +171,17 @@ def warm(units):
         meter.take()
         loads.append(load(handler, keys["load_key"]))
     _, load_units = meter.take()
+    live = live_minute(handler, agent, meter)
     median = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
-    return keys | {"push_cpu_ms": median(pushes), "load_cpu_ms": median(loads), "writes_in_turns": in_turns / PUSHES, "writes_per_push": wrote / PUSHES, "reads_per_push": readings / PUSHES, "reads_per_load": load_units}
+    return keys | live | {"push_cpu_ms": median(pushes), "load_cpu_ms": median(loads), "writes_in_turns": in_turns / PUSHES, "writes_per_push": wrote / PUSHES, "reads_per_push": readings / PUSHES, "reads_per_load": load_units}
 
 
 if __name__ == "__main__":
     task, *words = sys.argv[1:]
     if task == "cold":
         sys.stdout.write(f"{cold(words):.3f}\n")
+    elif task == "trust":
+        sys.stdout.write(f"{trust():.3f}\n")
     elif task == "first":
         sys.stdout.write(f"{first(*words):.3f}\n")
     else:

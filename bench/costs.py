@@ -39,6 +39,8 @@ class Usage:
     """Hours in which something changes all the time; in the rest the agent only says that it is there."""
     watched_hours: float = 2.0
     push_every_s: float = 30.0
+    watched_push_every_s: float = 20.0
+    """Agents are asked for more while somebody watches (relay/live/fanout.py)."""
     idle_beat_s: float = 300.0
     page_loads: int = 10
     sessions: int = 2_000
@@ -59,8 +61,13 @@ class Usage:
         return 30 * 24 * self.looks_an_hour
 
     @property
+    def watched_and_busy_hours(self) -> float:
+        """With half of the hours busy, half of those in which somebody watches."""
+        return self.watched_hours * self.busy_hours / self.awake_hours
+
+    @property
     def pushes(self) -> float:
-        return self.days * self.busy_hours * 3600 / self.push_every_s
+        return self.days * 3600 * ((self.busy_hours - self.watched_and_busy_hours) / self.push_every_s + self.watched_and_busy_hours / self.watched_push_every_s)
 
     @property
     def beats(self) -> float:
@@ -68,8 +75,8 @@ class Usage:
 
     @property
     def told(self) -> float:
-        """Messages to a page: every push made while it watches (with half of the hours busy, half of them)."""
-        return self.days * self.watched_hours * 3600 / self.push_every_s * self.busy_hours / self.awake_hours
+        """Messages to a page: every push made while it watches."""
+        return self.days * 3600 * self.watched_and_busy_hours / self.watched_push_every_s
 
     @property
     def talked(self) -> float:

@@ -57,6 +57,7 @@ def upkeep(event: Mapping[str, Any], context: Any) -> str:
 
     A step that failed makes the function fail, so that the alarm says so.
     """
+    relay.on_change = fanout.leave_note
     if event.get("only") == "alerts":
         told = relay.alerts.duty.all()
         if relay.alerts.duty.trouble:

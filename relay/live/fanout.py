@@ -19,7 +19,7 @@ from relay.live.connections import Connections, Watcher, moved
 CROWD = 20
 CROWDS = "crowds"
 NOTE_MS = 3600_000
-WATCHED_S, UNWATCHED_S = 5, 30
+WATCHED_S, UNWATCHED_S = 20, 30
 """How far apart pushes should be. Every one is paid for, and nobody sees those that nobody watches."""
 THREADS = 8
 
@@ -60,6 +60,18 @@ class FanOut:
                 self._tell(watchers)
         except LedgerError as error:
             log.warning("watchers were not told: %s", error)
+
+    def leave_note(self, tenant: str) -> None:
+        """The same for a function that may not speak to viewers. Never raises."""
+        try:
+            if any(True for _ in self._connections.watching(tenant)):
+                self._leave_note(tenant)
+        except LedgerError as error:
+            log.warning("nobody was asked to tell watchers: %s", error)
+
+    def _leave_note(self, tenant: str) -> None:
+        now = self._clock()
+        self._shelf.put(CROWDS, tenant, {}, now=now, expires=now + NOTE_MS)
 
     def tell_all(self, tenant: str) -> int:
         """The same for a crowd of any size; returns how many there were. Raises what the store raises."""

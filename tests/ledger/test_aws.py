@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from ledger.aws import Account, Line, NoAnswer, signed
+from ledger.aws import Account, Line, NoAnswer, signed, trust
 from ledger.errors import Busy
 from ledger.stores.dynamo_http import HttpClient, Refused
 from ledger.stores.dynamodb import DynamoStore
@@ -56,6 +57,18 @@ def test_every_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.Monk
 ])
 def test_services_are_found_by_their_region(account: Account, address: str) -> None:
     assert account.address("dynamodb") == address
+
+
+def test_the_certificates_to_believe_are_read_once_for_all_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) or read[-1])
+    trust.cache_clear()
+    account = Account("eu-central-1", "k", "s")
+    for line in (Line(account, "ssm"), Line(account, "dynamodb"), Line(account, "execute-api", "https://live.example/prod")):
+        line._fresh()
+        line._fresh()
+    assert len(read) == 1
+    trust.cache_clear()
 
 
 def test_nothing_that_is_secret_is_shown() -> None:

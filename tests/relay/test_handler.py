@@ -200,6 +200,20 @@ def test_upkeep_says_what_it_did(function: Any) -> None:
     assert "swept" in function.upkeep({"source": "aws.events"}, None)
 
 
+def test_upkeep_asks_the_live_function_to_tell_who_watches(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its role may not speak to viewers. What it removed is news all the same."""
+    from relay.live.connections import Connections, Watcher
+    from relay.live.fanout import CROWDS, FanOut
+
+    monkeypatch.setattr(FanOut, "_reach", lambda *_: pytest.fail("upkeep speaks to a viewer"))
+    monkeypatch.setattr(function.relay, "on_change", function.relay.on_change)
+    Connections(function.store, function.now_ms).subscribed(Watcher("watched", "w="))
+    function.upkeep({"only": "alerts"}, None)
+    for tenant in ("watched", "unwatched"):
+        function.relay.changed(tenant)
+    assert [name for name, _ in function.store.list(CROWDS, now=function.now_ms())] == ["watched"]
+
+
 class Night:
     """The context of an invocation with this much time left, a minute less at each look."""
 

@@ -452,4 +452,4 @@ def test_agents_are_asked_to_push_less_often_while_nobody_watches(gateway: Gatew
     assert gateway.fanout.apart_s("alice") == 30
     gateway.open("alice").say(type="subscribe", cursor=None)
     gateway.change("alice")
-    assert gateway.fanout.apart_s("alice") == 5
+    assert gateway.fanout.apart_s("alice") == 20
