@@ -32,6 +32,8 @@ from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 NAME = "claude_code"
 STEP_LINES = 4_000
 STEP_BYTES = 256 << 20
+STEP_FILES = 1_000
+"""Files that hold next to nothing are many sessions, all of which a step holds until its end."""
 LOOK_EVERY_MS = 10_000
 """How often to look for ourselves while somebody tells us what changes."""
 PRIVACY, PLAIN = "privacy of claude_code", "names"
@@ -188,7 +190,7 @@ class ClaudeReader:
         assert book is not None and self._walk is not None
         book.begin(step.sql)
         files.begin()
-        lines = read = 0
+        lines = read = files_read = 0
         more = False
         for file, batch in found:
             book.take(file, batch)
@@ -196,7 +198,8 @@ class ClaudeReader:
             self._limits(step, file, batch)
             lines += batch.lines
             read += batch.end - batch.start
-            if lines >= STEP_LINES or read >= STEP_BYTES:
+            files_read += not batch.more
+            if lines >= STEP_LINES or read >= STEP_BYTES or files_read >= STEP_FILES:
                 more = True
                 break
         book.flush()

@@ -402,8 +402,9 @@ def test_what_cannot_be_read_is_named_by_what_of_its_name_is_text(home: Home, de
     assert desk.look().detail.startswith("cannot read ?t?.jsonl: ")
 
 
-def test_thousands_of_files_are_read_in_steps_of_bounded_size(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_agent.readers.claude_code.STEP_LINES", 100)
+@pytest.mark.parametrize("bound", ["STEP_LINES", "STEP_FILES"])
+def test_thousands_of_files_are_read_in_steps_of_bounded_size(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(f"local_agent.readers.claude_code.{bound}", 100)
     for n in range(1500):
         home.write(line(f"msg_{n}", 1, session=f"{n:08}-1111-4111-8111-111111111111"), name=f"{n:08}-1111-4111-8111-111111111111.jsonl")
     seq = desk.archive.head().seq

@@ -92,9 +92,10 @@ class Scanner:
         end yet) and where to read on."""
         full = len(self.buffer)
         if full < LONGEST:
-            larger = bytearray(full * 2)
-            larger[:full] = self.buffer
-            self._hold(larger)
+            self.view.release()
+            self.find = self.buffer.find  # nothing else may hold the buffer while it grows
+            self.buffer *= 2  # where it stands: beside a copy it would need half as much again
+            self._hold(self.buffer)
             return full, place
         while got := read(file, [self.view], place):
             newline = self.buffer.find(NEWLINE, 0, got)
