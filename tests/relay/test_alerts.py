@@ -88,7 +88,7 @@ def test_subscriptions_are_bounded() -> None:
     "endpoint",
     [
         "http://fcm.googleapis.com/x", "https://127.0.0.1/x", "https://fcm.googleapis.com.evil.example/x", "https://evilfcm.googleapis.com@10.0.0.1/x",
-        "https://fcm.googleapis.com:8443/x", "https://[::1]/", "https://[bad/", "file:///etc/passwd", "", "https://user@fcm.googleapis.com/x",
+        "https://fcm.googleapis.com:8443/x", "https://notpush.apple.com/x", "https://[::1]/", "https://[bad/", "file:///etc/passwd", "", "https://user@fcm.googleapis.com/x",
     ],
 )  # fmt: skip
 def test_the_relay_calls_no_address_but_a_known_push_service(endpoint: str) -> None:
