@@ -107,7 +107,7 @@ def test_a_command_that_is_wrong_says_so_in_one_line(place: Any, words: str, cod
 def test_the_settings_of_each_rule_stand_on_the_page_with_what_they_are_at_first() -> None:
     plain = msgspec.to_builtins(Rules())
     for rule, members in plain.items():
-        [row] = [line for line in PAGE.split("## What of")[1].split("## Silent")[0].splitlines() if line.startswith("|") and f"`{rule}`" in line.split("|")[1]]
+        [row] = [line for line in PAGE.split("## What you are told")[1].split("## Silent")[0].splitlines() if line.startswith("|") and f"`{rule}`" in line.split("|")[1]]
         for name, value in members.items():
             text = {"True": "yes", "None": "none"}.get(str(value), ",".join(map(str, value)) if isinstance(value, list | tuple) else f"{value:.0f}" if isinstance(value, float) else str(value))
             assert name == "on" or f"`{name}={text}`" in row, (rule, name, text)
