@@ -376,6 +376,18 @@ def test_a_throttled_agent_waits_as_long_as_it_is_asked_to(laptop: Laptop, heade
     assert (outcome.state, outcome.wait_s) == ("throttled", wait)
 
 
+def test_a_person_who_hurries_ends_a_wait_after_a_failure_and_no_pause_that_the_relay_asked_for(laptop: Laptop) -> None:
+    laptop.network.faults.append(laptop.network.lost_request)
+    laptop.step()
+    assert laptop.delivery.wait_s > 0
+    laptop.delivery.hurry()
+    assert laptop.delivery.wait_s <= 0
+    laptop.network.faults.append(laptop.network.says(503, b"", retry_after="120"))
+    laptop.step()
+    laptop.delivery.hurry()
+    assert laptop.delivery.wait_s == 120
+
+
 def test_failures_wait_longer_each_time_and_success_forgets_them(laptop: Laptop) -> None:
     waits = []
     for _ in range(10):

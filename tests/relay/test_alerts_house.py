@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from relay.alerts import memory
 from relay.alerts.quiet import is_quiet
 from relay.alerts.webhook import Refused
 from relay.alerts.wishes import Quiet
+from relay.app import Relay
 from tests.ledger.stores import STORES
 from tests.relay.alertkit import ALICE, BOB, DAY, HOUR, MINUTE, NOW, Bell, a_limit, a_session, ms, use
 from tests.relay.house import RelayHouse
@@ -314,6 +316,24 @@ def test_a_trial_says_whether_the_channel_took_it(bell: Bell) -> None:
     assert trial("none").status_code == 404
     assert trial("chat", BOB).status_code == 404
     assert [trial("chat").status_code for _ in range(10)][-1] == 429
+
+
+def test_channels_outlive_rules_that_only_a_later_version_understands() -> None:
+    bell = Bell()
+    bell.wants(rules={"block": {"steps": [50]}})
+    [document] = [found for name, found in bell.store.list("alert-wishes", now=NOW) if name == ALICE]
+    later = {**document.value, "rules": {"moon": {"on": True}}}
+    bell.store.put("alert-wishes", ALICE, later, now=NOW)
+    wishes = bell.alerts.book.read(ALICE)
+    assert [channel.name for channel in wishes.channels] == ["chat"] and wishes.rules.block.steps == (75, 90, 100)
+
+
+def test_a_function_on_lambda_never_loads_alerts_to_take_a_push() -> None:
+    house = RelayHouse()
+    heard: list[str] = []
+    function = Relay(replace(house.settings, on_lambda=True), house.store, clock=house.clock, on_change=heard.append)
+    function.changed(ALICE)
+    assert heard == [ALICE] and "alerts" not in vars(function)
 
 
 def test_a_shared_view_has_no_alerts(bell: Bell) -> None:

@@ -33,6 +33,8 @@ def filled(store: Any, *, tenants: tuple[str, ...] = ("alice", "bob"), rows: int
         for start in range(0, rows, 90):
             store.apply(tenant, head, head, made[start : start + 90])
     store.put("keys", "k1", {"name": "laptop", "revoked": 9}, now=0)
+    for tenant in tenants:
+        store.put(f"webpush/{tenant}", "phone", {"endpoint": f"https://push.example/{tenant}"}, now=0)
     return store
 
 
@@ -52,8 +54,9 @@ def test_everything_comes_back_into_another_store(make: Callable[[Path], Any], t
     old, new = filled(MemoryStore()), make(tmp_path)
     counts = restore(new, packed(old), now=0)
     assert contents(new) == contents(old)
-    assert (counts.sources, counts.rows, counts.documents) == (2, 400, 1)
+    assert (counts.sources, counts.rows, counts.documents) == (2, 400, 3)
     assert new.take("keys", "k1", now=0).value == {"name": "laptop", "revoked": 9}
+    assert new.take("webpush/bob", "phone", now=0).value == {"endpoint": "https://push.example/bob"}, "a phone goes on being told"
 
 
 def test_the_same_store_gives_the_same_bytes() -> None:

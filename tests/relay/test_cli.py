@@ -10,6 +10,7 @@ from ledger import __version__
 from ledger.keytext import KeyText
 from ledger.stores import open_store
 from relay.cli import main
+from relay.upkeep import Done
 from tests.processes import command, environment
 
 SECRET = "correct horse battery staple"
@@ -85,6 +86,13 @@ def test_keys_are_listed_and_revoked_without_their_secrets(relay):
     assert relay("keys", "revoke", key.id)[0] == 0
     assert relay("keys", "list")[1].startswith("revoked")
     assert relay("keys", "revoke", key.text())[0] == 0
+
+
+def test_upkeep_that_was_not_finished_fails_and_says_what_to_do(relay, monkeypatch):
+    relay("keys", "create", "--scope", "read")
+    monkeypatch.setattr("relay.upkeep.Upkeep.round", lambda self: Done(swept=2, trouble="sweep all: the store is busy"))
+    code, out, err = relay("upkeep")
+    assert (code, out) == (1, "") and "the store is busy" in err and "run it again" in err
 
 
 def test_upkeep_says_what_it_did(relay):

@@ -85,6 +85,13 @@ def test_a_clock_that_was_set_back_is_red(house: RelayHouse) -> None:
     assert red(house) == ["the clock was set back by 305 s"]
 
 
+def test_a_clock_that_was_set_right_by_minutes_is_no_trouble(house: RelayHouse) -> None:
+    send(house, logs(event(house.clock() - 60_000)))
+    house.clock.now -= AHEAD_MS
+    house.relay.health.look(house.relay)
+    assert red(house) == []
+
+
 def test_every_line_is_prometheus_text_with_help_and_type(house: RelayHouse) -> None:
     send(house, logs(event(house.clock() - 60_000)))
     lines = house.ask("/metrics", house.key("admin")).text.splitlines()
