@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from ledger.errors import Misconfigured
 from ledger.keytext import Claims, KeyText, id_of
 from local_agent import around
 from local_agent.archive import Archive
-from local_agent.doctor import Looked, examine, who_holds
+from local_agent.doctor import LEAST_FREE, Looked, examine, who_holds
 from local_agent.finding import Finding
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock, Taken, who_runs
@@ -138,6 +139,15 @@ def test_what_lies_around_is_seen(tmp_path: Path) -> None:
     assert seen == around.Around(1.0, "", "/gone/my $venv/python", False, 8000, {"CLAUDE_CODE_ENABLE_TELEMETRY": "1", "OTEL_LOGS_EXPORTER": "otlp"})
     (tmp_path / "claude/settings.json").write_text("{")
     assert "is not JSON" in around.look((tmp_path / "claude",), {}, tmp_path / "none", "alice", tmp_path).settings_trouble
+
+
+def test_a_disk_that_is_nearly_full_is_found(well: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(well.settings.home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=LEAST_FREE - 1))
+    [finding] = bad(well)
+    assert "nearly full" in finding.what and "make room" in finding.mend
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=LEAST_FREE))
+    assert bad(well) == []
 
 
 def test_a_home_that_others_can_read_is_found(well: Looked) -> None:

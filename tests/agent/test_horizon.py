@@ -53,6 +53,15 @@ def test_a_relay_that_keeps_everything_gets_everything(laptop: Laptop) -> None:
     assert laptop.kinds() == [("session", "old")]
 
 
+def test_what_the_tool_said_it_cost_is_added_up_by_day_and_stays_unknown_where_nobody_said() -> None:
+    def row(hour: int, reported: float | None, model: str = "opus") -> tuple[object, ...]:
+        at = TODAY + hour * HOUR
+        return at, at, at, model, "standard", 1, 0, 0, 0, 0, 1, reported
+
+    [rows] = days_of([Aged("claude_code", "shop", (row(0, 0.1), row(1, 0.2), row(2, None), row(3, None, "haiku")))], "UTC").values()
+    assert {one[1]: one[-1] for one in rows} == {"opus": 0.3, "haiku": None}
+
+
 def test_an_old_session_becomes_a_day(laptop: Laptop) -> None:
     laptop.write("old", a_session(TODAY - 40 * DAY_MS))
     laptop.write("new", a_session(TODAY - 3 * DAY_MS))

@@ -45,6 +45,12 @@ def test_the_home_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "home/identity.json").stat().st_mode) == 0o600
 
 
+def test_a_home_that_others_could_look_into_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    open_identity(tmp_path / "home")
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_durably(tmp_path / "file", b"old")
 

@@ -118,6 +118,14 @@ def test_the_list_says_what_became_of_each_key(shelf, clock):
     assert [states[KeyText.parse(text).id] for text in (laptop, old, gone)] == [("in force", clock.now), ("expired", 0), ("revoked", 0)]
 
 
+def test_a_key_of_what_was_forgotten_is_listed_as_revoked(shelf, clock):
+    keys = ring(shelf, clock)
+    keys.issue("push", "alice", "laptop")
+    keys.marks.note("alice", "laptop")
+    keys.issue("push", "alice", "laptop")
+    assert [one.state for one in keys.list()] == ["revoked", "in force"]
+
+
 def test_last_use_is_written_rarely(shelf, clock):
     keys = ring(shelf, clock)
     id = KeyText.parse(keys.issue("read", "alice")).id

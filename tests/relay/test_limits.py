@@ -44,6 +44,16 @@ def test_a_flood_of_addresses_does_not_fill_the_memory():
     assert len(buckets) <= 100
 
 
+def test_a_flood_of_others_gives_nobody_who_asked_too_much_a_fresh_start():
+    buckets = Buckets(Rate(2, 1), most=10)
+    buckets.take("greedy", 0, cost=2)
+    for number in range(9):
+        buckets.take(f"guest {number}", 0)
+    buckets.take("one more", 1000)  # by now the guests' buckets are full again, and only those are forgotten
+    with pytest.raises(Problem):
+        buckets.take("greedy", 1000, cost=2)
+
+
 def test_a_household_with_ipv6_is_one_caller():
     assert address_of("2001:db8:1:2:3:4:5:6") == address_of("2001:db8:1:2::9") == "2001:db8:1:2"
     assert address_of("192.0.2.7") == "192.0.2.7" and address_of("") == address_of(None) == "unknown"

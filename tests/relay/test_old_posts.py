@@ -39,6 +39,15 @@ def test_a_post_is_answered_as_the_function_answered_it(house):
     }  # fmt: skip
 
 
+def test_what_a_long_post_names_is_kept_in_rows_that_every_store_takes(house):
+    house.post(recent_sessions=[{**DONE, "id": f"session_{number}"} for number in range(900)])
+    pages = [json.loads(row.body) for row in house.store.rows("main", "~laptop", kind="post")]
+    named = [page.get("recent_sessions", []) for page in pages]
+    assert sorted(map(len, named)) == [100, 400, 400] and len({key for keys in named for key in keys}) == 900
+    house.post(recent_sessions=[DONE])
+    assert ids(house, "/sessions/recent") == ["session_0"], "and all of it is known when the next one replaces it"
+
+
 def test_the_whole_sequence_of_an_old_client(house):
     for path in ("/", OLD, OLD + "/"):
         assert house.post(active_sessions=[WORKING], recent_sessions=[DONE, WORKING], five_hour_blocks=[BLOCK], path=path).status_code == 200
