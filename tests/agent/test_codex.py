@@ -64,13 +64,6 @@ def usage(reading: int, cached: int, writing: int) -> dict:
             "total_tokens": reading + writing}
 
 
-@pytest.fixture
-def archive(tmp_path):
-    found = Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)
-    yield found
-    found.close()
-
-
 def read(archive: Archive, home: Path, now: int = NOW):
     return ToolReader(Codex(home)).poll(archive, now)
 

@@ -30,13 +30,6 @@ def chat(*messages: dict) -> dict:
 
 
 @pytest.fixture
-def archive(tmp_path):
-    found = Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def chats(tmp_path):
     folder = tmp_path / "tmp" / "79b6fa86" / "chats"
     folder.mkdir(parents=True)

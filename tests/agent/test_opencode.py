@@ -42,13 +42,6 @@ class Database:
 
 
 @pytest.fixture
-def archive(tmp_path):
-    found = Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def home(tmp_path):
     (tmp_path / "opencode").mkdir()
     return tmp_path / "opencode"

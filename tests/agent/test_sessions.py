@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,6 @@ TRACKED = {
     "is_active": True, "columns": {"efficiency_score": 0.5}, "metadata": {"description": "told"}, "provenance": "declared", "usage": [],
 }  # fmt: skip
 KEY = "abcd1234:session_1"
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
-    with closing(Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)) as opened:
-        yield opened
 
 
 def held(archive: Archive) -> dict[str, dict[str, Any]]:

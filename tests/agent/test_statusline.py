@@ -24,13 +24,6 @@ SOON = NOW // 1000 + 2 * 3600
 SCRIPT = Path(statusline.__file__)
 
 
-@pytest.fixture
-def archive(tmp_path):
-    found = Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)
-    yield found
-    found.close()
-
-
 def said(used: object = 37.5, resets_at: object = SOON, *, session: str = "s-1", config: str = "/home/ada/.claude", **more: object) -> bytes:
     window = {"used_percentage": used, "resets_at": resets_at}
     return json.dumps({

@@ -24,13 +24,6 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @pytest.fixture
-def archive(tmp_path):
-    found = Archive(tmp_path / "archive.db", source="laptop", clock=lambda: NOW)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def path(tmp_path):
     return tmp_path / "tracker.db"
 
