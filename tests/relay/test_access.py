@@ -144,6 +144,12 @@ def ticket(house, key, origin="https://relay.example.org", **headers):
     return house.ask("/v1/live-tickets", key, method="POST", Origin=origin, Host="relay.example.org", **headers)
 
 
+def test_a_page_that_this_relay_served_under_another_name_may_watch(house):
+    lan = "http://relay.lan:8787"
+    assert house.ask("/v1/live-tickets", house.key(), method="POST", Origin=lan, Host="relay.lan:8787").status_code == 200
+    assert house.ask("/v1/live-tickets", house.key(), method="POST", Origin=lan, Host="relay.example.org").status_code == 403
+
+
 def admit(house, text, origin="https://relay.example.org", **headers):
     from ledger.asked import Asked
     from ledger.errors import Problem

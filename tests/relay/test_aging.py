@@ -108,6 +108,14 @@ def test_a_tenant_may_keep_for_ever_what_the_relay_would_not(store, clock):
     assert Upkeep(store, keep_days=10, clock=clock).round().retired == 0
 
 
+def test_a_copy_that_is_not_whole_yet_is_left_to_its_agent(clock):
+    with STORES["memory"](None) as store:
+        machine = filled(store, clock, sessions=5)
+        store.apply("alice", machine.head(), replace(machine.head(), committed=False))
+        clock.goes(60 * DAY)
+        assert Upkeep(store, keep_days=10, clock=clock).round().retired == 0
+
+
 def test_a_session_that_another_machine_has_too_is_not_counted_twice(clock):
     with STORES["memory"](None) as store:
         filled(store, clock, sessions=3)

@@ -92,6 +92,16 @@ def test_a_clock_that_was_set_right_by_minutes_is_no_trouble(house: RelayHouse) 
     assert red(house) == []
 
 
+def test_a_source_is_fresh_until_it_missed_its_beats(house: RelayHouse) -> None:
+    laptop = house.sender()
+    laptop.start()
+    laptop.push({}, commit=True)
+    house.clock.now += 149_000
+    assert "session_relay_sources_fresh 1" in house.ask("/metrics").text
+    house.clock.now += 1_000
+    assert "session_relay_sources_fresh 0" in house.ask("/metrics").text and "session_relay_sources 1" in house.ask("/metrics").text
+
+
 def test_every_line_is_prometheus_text_with_help_and_type(house: RelayHouse) -> None:
     send(house, logs(event(house.clock() - 60_000)))
     lines = house.ask("/metrics", house.key("admin")).text.splitlines()

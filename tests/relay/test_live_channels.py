@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from ledger.aws import Account, Line, NoAnswer
 from ledger.errors import Busy, Problem
 from ledger.live import Admission, Live
 from ledger.stores.memory import MemoryStore
 from relay.live.connections import Connections
 from relay.live.fanout import CROWDS, FanOut, Gone
+from relay.live.gateway import Gateway
 from relay.live.sockets import Sockets
 from relay.live.tickets import GOOD_FOR_MS, Ticket, Tickets
 
@@ -420,6 +422,30 @@ def test_a_revoked_key_hears_nothing_more(gateway: GatewaySockets) -> None:
     page.say(type="subscribe", cursor=None)
     assert page.heard.empty()
     assert gateway.connect("new", gateway.tickets.issue(Ticket("alice", "key1"), PAGE)) == 401
+
+
+def test_a_revoked_key_is_told_nothing_however_it_asks(gateway: GatewaySockets) -> None:
+    page = gateway.open("alice", key="key1")
+    gateway.revoked.add("key1")
+    page.say(type="subscribe", cursor=None)
+    page.say(type="request_data")
+    assert page.heard.empty()
+
+
+@pytest.mark.parametrize(("answer", "raised"), [((410, b""), Gone), ((500, b""), Busy), ((403, b""), Busy), (NoAnswer("timeout"), Busy)])
+def test_only_a_connection_that_is_gone_for_good_counts_as_gone(monkeypatch: pytest.MonkeyPatch, answer: Any, raised: type[Exception]) -> None:
+    asked: list[str] = []
+
+    def post(self: Line, path: str, headers: Any, body: bytes) -> Any:
+        asked.append(path)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Line, "post", post)
+    with pytest.raises(raised):
+        Gateway("https://abc.execute-api.eu-central-1.amazonaws.com/prod", Account("eu-central-1", "key", "secret"))("a/b=", b"{}")
+    assert asked == ["/@connections/a%2Fb%3D"]
 
 
 def test_trouble_with_the_store_stops_no_push(gateway: GatewaySockets, monkeypatch: pytest.MonkeyPatch) -> None:

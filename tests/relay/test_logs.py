@@ -63,6 +63,16 @@ def test_an_answer_is_a_line_with_who_asked():
         assert log.answers == {200: 1}
 
 
+def test_lines_that_are_not_written_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("relay.logs._MOST_WAITING", 3)
+    out = io.StringIO()
+    log = AccessLog("text", out)
+    for _ in range(10):
+        log(Asked("GET", "/", "", {}, ""), 200, 0, 0.0)
+    log.write()
+    assert (out.getvalue().count("\n"), log.answers) == (3, {200: 10})
+
+
 def test_a_log_that_nobody_reads_stops_nothing():
     closed = io.StringIO()
     closed.close()
