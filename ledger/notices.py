@@ -6,6 +6,8 @@ from typing import Any
 
 from ledger.times import HOUR, parse
 
+RANK = {"bad": 0, "warn": 1, "info": 2}
+"""Levels, the worst first."""
 STEPS = ((100, "bad"), (90, "warn"), (75, "info"))
 AHEAD = 5.0
 """Points ahead of an even pace that are worth a word."""
@@ -20,8 +22,7 @@ def notices(
 ) -> list[Notice]:  # fmt: skip
     """Worst first; *refused* counts the records of each source that were not taken in. The id stays the same for the same matter, so that it can be dismissed or replaced."""
     found = [*_steps(limits), *_heading(block), *_pace(limits), *_machines(machines, now), *_refused(refused)]
-    rank = {"bad": 0, "warn": 1, "info": 2}
-    return sorted(found, key=lambda notice: (rank[notice["level"]], notice["id"]))
+    return sorted(found, key=lambda notice: (RANK[notice["level"]], notice["id"]))
 
 
 def _notice(id: str, level: str, text: str, at: str | None) -> Notice:

@@ -13,6 +13,7 @@ from ledger.times import iso_or_none, shift, zone
 
 if TYPE_CHECKING:
     from ledger.reads import Asked
+    from ledger.view import View
 
 WEEK = 7
 Json = dict[str, Any]
@@ -45,6 +46,16 @@ def team(asked: Asked) -> Json:
     view, tz, now = asked.view, asked.tz, asked.now
     today = zone(tz).day(now)
     first = shift(today, 1 - WEEK)
+    sums = _by_machine(view, tz, now, first, today)
+    owners = dict(asked.home.owners(view.tenant)) if asked.home.owners else {}
+    machines = [{"source": name, "name": public.machine_name(view, name), "online": view.is_fresh(name, now), "member": owners.get(name), **one.public()} for name, one in sums.items()]
+    members = [{"name": owner, "machines": sorted(name for name in sums if owners.get(name) == owner), **_together(sums[name] for name in sums if owners.get(name) == owner).public()}
+               for owner in sorted({owners[name] for name in sums if name in owners})]  # fmt: skip
+    return {"tz": tz, "since": first, "until": today, "members": _busiest(members), "machines": _busiest(machines), "total": {"name": "everybody", **_together(sums.values()).public()}}
+
+
+def _by_machine(view: View, tz: str, now: int, first: str, today: str) -> dict[str, _Sums]:
+    """What each machine used from the local date *first* to *today*."""
     morning, begin = zone(tz).midnight(today), zone(tz).midnight(first)
     sums = {name: _Sums() for name in view.sources}
     for held in view.active(now):
@@ -65,11 +76,7 @@ def team(asked: Asked) -> Json:
             if isinstance(day, bodies.Day) and first <= day.date <= today:
                 for row in unpack(pack_day(day, view.names, view.book)):
                     sums[name].use(tokens_of(row), row[COST], today=day.date == today)
-    owners = dict(asked.home.owners(view.tenant)) if asked.home.owners else {}
-    machines = [{"source": name, "name": public.machine_name(view, name), "online": view.is_fresh(name, now), "member": owners.get(name), **one.public()} for name, one in sums.items()]
-    members = [{"name": owner, "machines": sorted(name for name in sums if owners.get(name) == owner), **_together(sums[name] for name in sums if owners.get(name) == owner).public()}
-               for owner in sorted({owners[name] for name in sums if name in owners})]  # fmt: skip
-    return {"tz": tz, "since": first, "until": today, "members": _busiest(members), "machines": _busiest(machines), "total": {"name": "everybody", **_together(sums.values()).public()}}
+    return sums
 
 
 def _together(found: Iterable[_Sums]) -> _Sums:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,22 +16,25 @@ def write(store: Store, tenant: str, source: str, head: Head | None, wanted: Seq
     lease = head.lease if head and head.lease else secrets.token_hex(16)
     at = replace(head or Head(source), lease=lease, committed=True, beat_s=beat_s, last_seen=now)
     known: dict[Ref, int] = {}
-    named: list[Ref] = [*(one.ref for one in wanted), *gone]
-    for some in batches(named):
+    for some in batches([*(one.ref for one in wanted), *gone]):
         known |= store.hashes(tenant, source, lease, some)
     changes: list[Record | Ref] = [one for one in wanted if known.get(one.ref) != one.hash]
     changes += [ref for ref in sorted(gone) if ref in known]
     before = head
-    for batch in [*batches(changes)] or [[]]:
-        seq = at.seq + 1 if batch else at.seq
-        puts = [Row(one.ref, one.body, one.hash, lease, seq) for one in batch if isinstance(one, Record)]
-        dropped = [Tombstone(ref, lease, seq, now) for ref in batch if isinstance(ref, Ref)]
-        refs = [*(row.ref for row in puts), *(stone.ref for stone in dropped)]
-        replaced = [known[ref] for ref in refs if ref in known]
-        at = replace(at, seq=seq, digest=record.add(at.digest, put=[row.hash for row in puts], gone=replaced))
+    for batch in [*batches(changes)] or [[]]:  # without a change the head is written all the same: it was heard
+        puts, dropped, at = _change_set(at, batch, known, now)
         store.apply(tenant, before, at, puts, dropped)
         before = at
     return bool(changes)
+
+
+def _change_set(head: Head, batch: Sequence[Record | Ref], known: Mapping[Ref, int], now: int) -> tuple[list[Row], list[Tombstone], Head]:
+    """The rows and deletions of one transaction, and the head after it."""
+    lease, seq = head.lease or "", head.seq + 1 if batch else head.seq
+    puts = [Row(one.ref, one.body, one.hash, lease, seq) for one in batch if isinstance(one, Record)]
+    dropped = [Tombstone(ref, lease, seq, now) for ref in batch if isinstance(ref, Ref)]
+    replaced = [known[ref] for ref in (*(row.ref for row in puts), *(stone.ref for stone in dropped)) if ref in known]
+    return puts, dropped, replace(head, seq=seq, digest=record.add(head.digest, put=[row.hash for row in puts], gone=replaced))
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -65,12 +65,8 @@ def _about(body: Body, told: Told) -> None:
 
 
 def _ask(rows: dict[Any, Row], books: Body, asked: Asked, book: Thresholds) -> None:
-    if asked.at <= books["floor"] or any(mark == asked.mark for mark, _ in books["marks"]):
+    if not _is_news(books, asked):
         return
-    books["marks"] = [*books["marks"], [asked.mark, asked.at]]
-    if len(books["marks"]) > MARKS:
-        books["floor"] = max(books["floor"], *(at for _, at in books["marks"][:-MARKS]))
-        books["marks"] = books["marks"][-MARKS:]
     first = books["events"]
     if first is None or asked.at < first:
         books["events"] = asked.at
@@ -86,6 +82,17 @@ def _ask(rows: dict[Any, Row], books: Body, asked: Asked, book: Thresholds) -> N
     row[10] += 1
     if asked.cost:
         row[11] = round((row[11] or 0) + asked.cost, 9)
+
+
+def _is_news(books: Body, asked: Asked) -> bool:
+    """Whether the request was not told before; from now on it was."""
+    if asked.at <= books["floor"] or any(mark == asked.mark for mark, _ in books["marks"]):
+        return False
+    books["marks"] = [*books["marks"], [asked.mark, asked.at]]
+    if len(books["marks"]) > MARKS:
+        books["floor"] = max(books["floor"], *(at for _, at in books["marks"][:-MARKS]))
+        books["marks"] = books["marks"][-MARKS:]
+    return True
 
 
 def _count(rows: dict[Any, Row], books: Body, point: Point) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ledger.errors import Conflict
 from ledger.store import Shelf
-from relay.alerts.episodes import MINUTE, MOST_PAST, Episode, Finding, follow
+from ledger.times import MINUTE
+from relay.alerts.episodes import MOST_PAST, Episode, Finding, follow
 from relay.alerts.quiet import is_quiet, passes
 from relay.alerts.wishes import LEVELS, WEB_PUSH, Wishes
 

@@ -84,9 +84,7 @@ class Forgetting:
         for source in sources:
             self._store.forget(tenant, source)
         self._drop_keys(keys)
-        for member in self._tenants.members(tenant):
-            if names & set(member.machines):
-                self._tenants.keep_member(tenant, replace(member, machines=tuple(one for one in member.machines if one not in names)))
+        self._take_from_members(tenant, names)
         return self._finished(report)
 
     def project(self, tenant: str, name: str, *, dry_run: bool = False) -> Report:
@@ -210,6 +208,11 @@ class Forgetting:
         for drawer in TOLD:
             found = (doc for doc in self._listed(drawer, report.tenant) if doc[0].partition(BETWEEN)[0] == report.tenant)
             self._papers(report, drawer, (doc for doc in found if any(_says(doc[1], name) for name in names)))
+
+    def _take_from_members(self, tenant: str, machines: set[str]) -> None:
+        for member in self._tenants.members(tenant):
+            if machines & set(member.machines):
+                self._tenants.keep_member(tenant, replace(member, machines=tuple(one for one in member.machines if one not in machines)))
 
     def _drop_keys(self, ids: Iterable[str]) -> None:
         for id in ids:
