@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboard.conftest import wait_state
+from tests.dashboard.conftest import ARGS, CHROMIUM, wait_state
 
 pytestmark = pytest.mark.browser
 AXE = Path(__file__).resolve().parents[1] / "js/node_modules/axe-core/axe.min.js"
@@ -246,7 +246,32 @@ def test_an_alert_that_was_dismissed_stays_away(agent, visit):
     assert page.query_selector(".alerts p") is None
 
 
-def test_it_prints_without_its_controls(agent, visit):
-    page = visit(agent.url, wait=".calendar")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_prints_as_dark_ink_on_paper_without_its_controls(agent, visit, dark):
+    page = visit(agent.url, wait=".calendar", dark=dark)
     page.emulate_media(media="print")
-    assert not page.is_visible(".top") and page.is_visible(".block")
+    assert not page.is_visible(".top") and not page.is_visible("text=Export") and page.is_visible(".block")
+    assert page.evaluate("() => getComputedStyle(document.body).color") == "oklch(0.235 0.012 265)"
+
+
+CROSSING = """() => [...document.querySelectorAll('.stats > div, .active .line > span, .totals tr > *, .figures > *')].filter((e) => e.offsetWidth && !e.querySelector('.meter') && [...e.parentElement.children].some((o) => {
+  const range = document.createRange(), r = (range.selectNodeContents(e), range.getBoundingClientRect()), next = e.nextElementSibling?.getBoundingClientRect();
+  return o === e && next?.width && next.top < r.bottom && next.bottom > r.top && next.left > r.left && r.right > next.left + 1; })).map((e) => e.innerText)"""
+
+
+@pytest.mark.parametrize("size,width", [(24, 390), (24, 1440), (32, 1440)])
+def test_who_sets_larger_letters_gets_the_layout_of_a_smaller_screen(agent, chromium, visit, size, width):
+    larger = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGS, f"--blink-settings=defaultFontSize={size}"])
+    context = larger.new_context(viewport={"width": width, "height": 900})
+    page = visit(agent.url, context=context, wait=".calendar")
+    assert page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{size}px"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert not page.evaluate(CROSSING)
+    larger.close()
+
+
+def test_on_the_smallest_phone_every_filter_says_its_whole_name(agent, visit):
+    page = visit(agent.url, width=320, wait=".list")
+    for each in page.query_selector_all(".sessions select"):
+        needed = each.evaluate("(e) => { const c = document.createElement('canvas').getContext('2d'), s = getComputedStyle(e); c.font = s.font; return c.measureText(e.options[0].text).width + parseFloat(s.paddingLeft) + parseFloat(s.paddingRight); }")
+        assert each.bounding_box()["width"] >= needed
