@@ -59,7 +59,6 @@ const on = {
     version.value++;
     link?.again(shown);
   },
-  get canAskLocal() { return local.value === "prompt"; },
 };
 
 // What lies below the fold comes one frame later, in modules of its own.
@@ -89,7 +88,7 @@ function App() {
   const E = empty.value, full = !waiting && !bare;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
     <main id="now" class=${[S.stale.value && S.has.value && "stale", ...["cost", "machine", "project"].map((part) => !S.sees(part + "s") && part + "less")].filter(Boolean).join(" ")}>
-      ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} local=${source.onThisComputer} role=${role.value} />`}`
+      ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} here=${source.onThisComputer} local=${local.value} role=${role.value} relay=${link?.relay} />`}`
       : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
         <div class="panel grid">${S.sees("blocks") && html`<${Block} />`}${(S.sees("limits") || S.sees("blocks")) && html`<${Limits} />`}${S.sees("sessions") && html`<${Active} Opened=${L?.Opened} />`}${S.sees("machines") && html`<${Machines} />`}</div>
         ${L && html`${S.sees("totals") && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div>`}${S.sees("sessions") && html`<${L.Sessions} />`}`}`}</main>

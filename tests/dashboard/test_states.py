@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.dashboard.conftest import state, wait_state
+from tests.dashboard.conftest import ARGS, CHROMIUM, free_port, state, wait_state
 
 pytestmark = pytest.mark.browser
 KEY = "sr_read_abcdefgh2345_secret1234567890_0badc0de"
@@ -111,6 +111,24 @@ def test_a_key_that_is_refused_says_so(server, visit):
     relay = server("--home", "relay", "--key", KEY)
     page = visit(f"{relay.url}#key={KEY.replace('secret', 'zecret')}", wait=".empty")
     page.wait_for_selector("text=Key refused")
+
+
+def test_a_paired_relay_that_does_not_answer_is_not_called_unpaired(server, visit):
+    host, gone = server("--static"), free_port()
+    page = visit(f"{host.url}#relay=http://127.0.0.1:{gone}/&key={KEY}", wait=".empty")
+    wait_state(page, "none")
+    assert page.inner_text("h1") == "The relay does not answer"
+    assert "does not answer" in page.inner_text(".checks li >> nth=0") and "not paired" not in page.inner_text("main")
+
+
+def test_a_hosted_page_that_finds_no_agent_here_says_what_an_agent_needs(server, chromium, visit):
+    host = server("--static")
+    elsewhere = f"http://page.test:{host.port}"
+    public = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGS, "--host-resolver-rules=MAP page.test 127.0.0.1", f"--unsafely-treat-insecure-origin-as-secure={elsewhere}", f"--ip-address-space-overrides=127.0.0.1:{host.port}=public"])
+    page = visit(elsewhere, context=public.new_context(), wait=".empty")
+    page.click(".empty >> text=Connect to this computer")
+    page.wait_for_selector(f".empty >> text=--origins {elsewhere}")
+    public.close()
 
 
 def test_a_relay_without_a_live_channel_is_polled(server, visit):
