@@ -18,6 +18,8 @@ function relayFor(is) {
   const own = is === "relay" ? source.self : undefined, p = pairs.current(own);
   return p ? { base: p.relay, key: p.key } : own ? { base: own } : null;
 }
+/** Who serves this page; known before the next visit asks. */
+function served(by) { role.value = by; keep.prefs.set("role", by); }
 /** Take a pairing link or a key. @returns {Promise<string>} why not, or nothing */
 async function pair(text) {
   const p = (await import("./pairing.js")).read(text, source.self);
@@ -35,7 +37,7 @@ function start() {
     cursor: S.cursor, reporting: S.anyReports, alive: S.alive, visible: () => !document.hidden,
     apply: (feed, base, fresh) => { const ok = S.apply({ home: feed.home ?? (link?.agent?.base === base ? "agent" : "relay"), ...feed }, base, fresh); if (ok) keep.save(S.kept); return ok; },
     load: async () => { const old = await keep.load(); if (old) S.restore(old); return !!old; },
-    role: (is) => { role.value = is; keep.prefs.set("role", is); },
+    role: served,
     status: (s) => { S.conn.value = s; version.value++; },
   });
 }
@@ -97,7 +99,7 @@ function App() {
 
 // theme.js has taken the key out of the address before anything could read it there.
 const given = /** @type {any} */ (window).pairingLink;
-if (given && !(await pair(given)) && /[#&]key=/.test(given) && !/[#&]relay=/.test(given)) role.value ||= "relay"; // who hands out keys for itself is a relay
+if (given && !(await pair(given)) && /[#&]key=/.test(given) && !/[#&]relay=/.test(given) && !role.value) served("relay"); // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
 addEventListener("hashchange", () => { if (/[#&](key|seal)=/.test(location.hash)) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
 start();

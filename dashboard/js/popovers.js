@@ -1,8 +1,9 @@
 // What the header's popovers show: where the data comes from, and the keys.
-import { html } from "./lib.js";
+import { html, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
 import { when } from "./format.js";
 import { said } from "./header.js";
+import { question } from "./sources.js";
 
 const WHY = {
   connecting: "Looking for a source", live: "Straight from the agent on this computer", "relay-live": "Live, through your relay",
@@ -12,6 +13,16 @@ const WHY = {
 };
 const host = (base) => base.replace(/^https?:\/\//, "").replace(/\/$/, "");
 
+/** The keys that this browser has, and what the relay says that each is: two of one relay look alike without. */
+function Pairs({ pairs, relay, on }) {
+  const [known, set] = useState({});
+  useEffect(() => {
+    for (const p of pairs) question({ base: p.relay, key: p.key }, "v1/ping").then((a) => set((old) => ({ ...old, [p.key]: [a.tenant, a.role === "share" ? "shared view" : a.role].filter(Boolean).join(" · ") })), () => {});
+  }, [pairs.map((p) => p.key).join()]);
+  return html`<ul class="pairs">${pairs.map((p) => {
+    const title = p.name || host(p.relay), used = relay?.key === p.key, what = known[p.key];
+    return html`<li class=${used ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${used} onClick=${() => on.choose(p)}><b>${title}</b>${what && html`<span class="what">${what}</span>`}<span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${title}${what ? `, ${what}` : ""}`}>Forget</button></li>`; })}</ul>`;
+}
 export function source({ link, pairs, local, on }) {
   const c = S.conn.value, relay = link?.relay, at = S.asOf.value;
   const step = (here, title, note) => html`<li class=${here ? "on" : ""}><i aria-hidden="true"></i><div><b>${title}</b><span class="sub">${note}</span></div></li>`;
@@ -20,7 +31,7 @@ export function source({ link, pairs, local, on }) {
       ${step(c.state.startsWith("relay"), "Relay", relay ? host(relay.base) : "not paired")}
       ${step(c.state === "stored", "Saved in this browser", at && c.state !== "sample" ? `as of ${when(at, S.clockNow.value)}` : "nothing saved yet")}
       ${step(c.state === "sample", "Sample data", "only when you ask for it")}</ol>
-    ${pairs.length > 0 && html`<ul class="pairs">${pairs.map((p) => html`<li class=${relay?.key === p.key ? "on" : ""} key=${p.key}><button class="plain" aria-pressed=${relay?.key === p.key} onClick=${() => on.choose(p)}><b>${p.name || host(p.relay)}</b><span class="sub">${p.key.slice(0, 16)}…</span></button><button class="link" onClick=${() => on.forget(p)} aria-label=${`Forget the key for ${p.name || host(p.relay)}`}>Forget</button></li>`)}</ul>`}
+    ${pairs.length > 0 && html`<${Pairs} pairs=${pairs} relay=${relay} on=${on} />`}
     ${(local === "prompt" || local === "silent") && html`<button class="btn second" onClick=${on.local}>Connect to this computer</button>`}
     <button class="btn" onClick=${on.retry}>Try again now</button>`;
 }

@@ -57,6 +57,15 @@ def test_the_relays_page_shows_the_same_and_follows_it(homes, visit, picture):
     picture(page, "real-relay", full=True)
 
 
+def test_two_keys_of_one_relay_are_told_apart(homes, visit):
+    page = visit(f"{homes.relay_url}#key={homes.read_key}", wait=".calendar")
+    page.evaluate("(key) => { location.hash = '#key=' + key; }", homes.key("admin"))
+    page.click(".badge")
+    page.wait_for_function("() => [...document.querySelectorAll('.pairs .what')].map((e) => e.textContent).join() === 'main · member,main · admin'")
+    assert page.get_attribute(".pairs .link >> nth=1", "aria-label").endswith("main · admin")
+    assert page.evaluate("() => localStorage.getItem('session-relay.role')") == "relay", "the next visit knows whom to ask"
+
+
 def test_killed_stopped_and_back(homes, visit):
     page = visit(f"{homes.agent_url}#relay={homes.relay_url}&key={homes.read_key}", wait=".calendar")
     wait_state(page, "live")
