@@ -32,8 +32,9 @@ export function bucketed(usage, n) {
 /** What an axis of *w* pixels says, and where: whole local hours or days, no two of them close. */
 export function ticks(from, to, each, w) {
   const step = STEPS.find((t) => t >= Math.max(each, HOUR) && (t / (to - from)) * w >= 64) ?? to - from, out = [];
-  for (let t = whole(from, step, Math.ceil); t <= to; t += step) {
-    const time = clock(t);
+  for (let at = whole(from, step, Math.ceil); at <= to; at += step) {
+    const t = step < DAY ? at : new Date(at + 12 * HOUR).setHours(0, 0, 0, 0), time = clock(t); // not every day has 24 hours
+    if (t < from || t > to) continue;
     out.push({ x: ((t - from) / (to - from)) * w, text: step >= DAY || (time === "00:00" && to - from > DAY) ? dayShort(dateOf(t)) : time });
   }
   return out;
@@ -80,12 +81,12 @@ export function Detail({ s, ask }) {
   const path = `sessions/${encodeURIComponent(s.key)}`, mark = `${s.last}/${s.all}`;
   const one = useAnswer(ask, path, mark), cost = useAnswer(ask, path + "/cost", mark), k = kindsOf(s.tokens ?? {}), now = S.minute.value;
   const unpriced = s.unpriced ?? [], sum = Math.max(1, s.all);
-  const fact = (name, v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num">${named(v)}</dd></div>`;
+  const fact = (name, v) => v != null && v !== "" && html`<div><dt>${name}</dt><dd class="num" title=${String(v).length > 50 ? v : null}>${named(v)}</dd></div>`;
   return html`<div class="opened"><div>
     <div class="kinds"><div class="mix" aria-hidden="true">${KINDS.map(([id, , c]) => k[/** @type {"input"} */ (id)] > 0 && html`<span class=${c} style=${{ flexGrow: k[/** @type {"input"} */ (id)] / sum }}></span>`)}</div>
       <dl>${KINDS.map(([id, name, c]) => html`<div><dt><i class=${c} aria-hidden="true"></i>${name}</dt><dd class="num" title=${count(k[/** @type {"input"} */ (id)])}>${tokens(k[/** @type {"input"} */ (id)])}</dd></div>`)}</dl></div>
     <dl class="about">${fact("Started", s.start ? when(s.start, now) : "")}${fact("Last active", when(s.last, now))}${fact("Messages", s.total_messages ? count(s.total_messages) : "")}${fact("Branch", s.git_branch)}${fact("Tool", toolName(s.session_type))}${fact("Machine", s.machine)}${fact("Models", (s.models_used ?? []).map(modelName).join(", "))}${fact("Context", s.context?.size ? `${tokens(s.context.used)} of ${tokens(s.context.size)}` : "")}${fact("Session", s.id)}</dl>
-    ${one.v?.usage?.length > 0 && html`<${Buckets} usage=${one.v.usage} />`}
+    ${s.all > 0 && one.v?.usage?.length > 0 && html`<${Buckets} usage=${one.v.usage} />`}
     ${cost.v?.lines?.length > 0 ? html`<${Cost} cost=${cost.v} s=${s} />` : (one.failed || cost.failed) && html`<p class="sub">Buckets and cost line by line are shown when a source is connected.</p>`}
     <p class="sub note">${provenanceText(s.provenance)} ${unpriced.length > 0 ? `No price is known for ${unpriced.map(modelName).join(", ")}. ` : s.cost != null ? "Costs are list prices in force when the tokens were used, not a bill. " : ""}${s.reported_cost ? `The tool itself reported ${money(s.reported_cost)}. ` : ""}${s.origin === "gone" ? "Its log file has been deleted since; the numbers were kept. " : s.origin?.startsWith("imported") ? `${s.origin[0].toUpperCase()}${s.origin.slice(1)}. ` : ""}${one.v?.sources?.length > 1 ? `Seen from ${plural(one.v.sources.length, "machine")}, counted once.` : ""}</p>
   </div></div>`;

@@ -99,9 +99,9 @@ function useFew(list, n) {
 export function Active({ Opened }) {
   const [open, setOpen] = useState("");
   const list = S.active.value, old = S.stale.value, at = S.asOf.value, t = old ? at : S.minute.value, [shown, more] = useFew(list, 6);
-  const today = dateOf(at) === S.today.value;
+  const today = dateOf(at) === S.today.value, last = S.sessions.value[0]?.last;
   return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${today ? "" : dayShort(dateOf(at)) + ", "}${clock(at)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
-    ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}</p>`
+    ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}${last ? ` Last active ${when(last, t)}.` : ""}</p>`
       : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r cost">Cost</span><span class="r len">Time</span></div>
         <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} isOpen=${open === s.key} onOpen=${setOpen} Opened=${Opened} />`)}</ul>${more}`}</section>`;
 }

@@ -3,7 +3,7 @@
 // nothing.
 import { html, memo, name, useState, useMemo } from "./lib.js";
 import * as S from "./store.js";
-import { count, dayName, dayShort, modelName, money, monthName, plural, short, tokens, toolName, utc } from "./format.js";
+import { count, dayName, dayShort, modelName, money, monthName, pct, plural, short, tokens, toolName, utc } from "./format.js";
 import { Hours, useWidth } from "./charts.js";
 import { step as stepOf } from "./scale.js";
 import { prefs } from "./kept.js";
@@ -102,7 +102,7 @@ export function Usage() {
   const line = (id, text, colour, of) => {
     const share = (100 * sum(month, of)) / grand;
     return html`<tr key=${id}><th scope="row" title=${id}><i class=${colour} aria-hidden="true"></i>${name(text)}</th>${spans.map(([, list, hot]) => html`<td class=${"num r" + (hot ? " hot" : "")}>${fmt(sum(list, of))}</td>`)}
-      <td class="share"><span aria-hidden="true"><i class=${colour} style=${{ width: share + "%" }}></i></span><b class="num">${Math.round(share)}%</b></td></tr>`;
+      <td class="share"><span aria-hidden="true"><i class=${colour} style=${{ width: share + "%" }}></i></span><b class="num">${pct(share)}</b></td></tr>`;
   };
   return html`<section class="cell usage" id="usage" aria-labelledby="h-usage">
     <header><h2 id="h-usage">Usage</h2><span class="quiet">last 30 days</span><span class="grow"></span>

@@ -1,3 +1,4 @@
+process.env.TZ = "Europe/Berlin"; // where clocks change
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { lengthOf, short, tokens, MINUTE, HOUR, DAY } from "../../dashboard/js/format.js";
@@ -23,6 +24,13 @@ test("an axis names whole hours or days, no two of them close", () => {
     const from = new Date(2026, 10, 18, 12).getTime(), marks = ticks(from, from + length, each, w);
     assert.ok(marks.length >= 1, `${length} ${w}`);
     marks.forEach((m, i) => { assert.ok(m.x >= 0 && m.x <= w); assert.ok(!i || m.x - marks[i - 1].x >= 60); assert.match(m.text, /^(\d\d:00|\d{1,2} \w{3,4})$/); });
+  }
+});
+test("an axis of days names each its midnight, also where the clocks change", () => {
+  for (const [from, wanted] of [[new Date(2026, 9, 20), "20 Oct,22 Oct,24 Oct,26 Oct,28 Oct"], [new Date(2026, 2, 25), "26 Mar,28 Mar,30 Mar,1 Apr"]]) {
+    const start = from.getTime(), marks = ticks(start, start + 8.5 * DAY, DAY, 400);
+    assert.equal(marks.map((m) => m.text).join(), wanted);
+    for (const m of marks) assert.equal(new Date(start + (m.x / 400) * 8.5 * DAY).getHours(), 0);
   }
 });
 test("lines of one price are told together, the dearest first", () => {
