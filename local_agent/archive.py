@@ -172,8 +172,8 @@ class Archive:
     # -- writing ----------------------------------------------------------------------
 
     @contextmanager
-    def step(self, reader: str) -> Iterator[Step]:
-        """One transaction of *reader*. On leaving it the changed records get the next seq and *on_change* is called.
+    def step(self) -> Iterator[Step]:
+        """One transaction. On leaving it the changed records get the next seq and *on_change* is called.
 
         Raises Full when it finds no room; then nothing of the step was kept.
         """
@@ -230,7 +230,7 @@ class Archive:
 
     def forget(self, ref: Ref) -> None:
         """A person's deletion, kept for ever: the record goes, with its older usage, and never comes back."""
-        with self.step("person") as step:
+        with self.step() as step:
             for each in (ref, *self._continuations(ref)):
                 step.sql.execute("INSERT OR REPLACE INTO agent_forgotten VALUES (?, ?, ?)", (each.kind, each.id, self.clock()))
                 step.delete(each)

@@ -98,7 +98,7 @@ class Eyes:
         urgent = json.dumps([disk, {name: {**report, "counted": None} for name, report in self.reports.items()}], sort_keys=True)
         if whole or urgent != self._told[0] or now - self._told[1] >= COUNTS_EVERY_MS:
             body = json.dumps({**self.machine, **disk, "readers": self.reports}, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
-            with self.archive.step("agent") as step:
+            with self.archive.step() as step:
                 step.put(Record("machine", self.archive.source, body))
             self._told = (urgent, now)
         if abs(now - self._beat) >= BEAT_EVERY_MS:

@@ -27,7 +27,7 @@ class Telemetry:
         export = http.read(signal, headers, body, self._clock())
         found = http.by_session(export.heard)
         if found:
-            with self._archive.step(DECLARER) as step:
+            with self._archive.step() as step:
                 step.sql.execute(TABLE)
                 for key, told in found.items():
                     row = step.sql.execute("SELECT body FROM telemetry_sessions WHERE key = ?", (key,)).fetchone()

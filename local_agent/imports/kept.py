@@ -189,7 +189,7 @@ class _Spans:
 
 def reconcile(archive: Archive, *, whole: bool = False) -> int:
     """Make the records what the imports say now; *whole*: also those that seem to be told already. How many were touched."""
-    with archive.step("import") as step:
+    with archive.step() as step:
         prepare(step.sql)
         decide(step.sql, archive.source)
         wanted = "NOT gone AND left_out = ''"
@@ -202,7 +202,7 @@ def reconcile(archive: Archive, *, whole: bool = False) -> int:
         step.sql.execute(f"UPDATE import_items SET told = ({wanted})")
         step.sql.execute("DELETE FROM import_items WHERE gone")
     if due or over:
-        with archive.step("import") as step:  # what was told just now is no news to decide on
+        with archive.step() as step:  # what was told just now is no news to decide on
             head = archive.head()
             step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (SEEN, f"{head.seq} {head.lease}"))
     return len(due) + len(over)

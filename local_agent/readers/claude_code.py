@@ -132,7 +132,7 @@ class ClaudeReader:
         return changed
 
     def _open(self, archive: Archive) -> None:
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             if tables.prepare(step.sql):
                 step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, PLAIN))
             self._files.load(step.sql)
@@ -178,7 +178,7 @@ class ClaudeReader:
         changed = 0
         more = True
         while more:
-            with archive.step(self.name) as step:
+            with archive.step() as step:
                 more = self._step(step, found)
                 changed += len(step.puts) + len(step.gone)
             self._book.end()  # type: ignore[union-attr]
@@ -240,7 +240,7 @@ class ClaudeReader:
         if not lost:
             return 0
         assert self._book is not None
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             self._book.begin(step.sql)
             self._hand_over(step, sorted(self._files.lose(step.sql, lost)))
             changed = len(step.puts)
@@ -252,7 +252,7 @@ class ClaudeReader:
         if archive.note(PRIVACY) == PLAIN:
             return 0
         assert self._book is not None
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             self._book.begin(step.sql)
             self._hand_over(step, sorted(self._book.sessions.values()))
             step.sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, ?)", (PRIVACY, PLAIN))

@@ -40,7 +40,7 @@ class StatuslineReader:
         """Keep the newest reading of each account's windows."""
         notes, changed, skipped = self._new_notes(now_ms), 0, 0
         if notes:
-            with archive.step(self.name) as step:
+            with archive.step() as step:
                 for path in notes:
                     kept = self._take(step, path)
                     changed, skipped = changed + (kept or 0), skipped + (kept is None)

@@ -126,7 +126,7 @@ class ToolReader:
         return replace(self._said, changed=changed)
 
     def _known(self, archive: Archive) -> dict[str, File]:
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             for statement in answers.SCHEMA.split(";"):
                 step.sql.execute(statement)
             known = Answers(step.sql, self.name)
@@ -153,7 +153,7 @@ class ToolReader:
         if not looked:
             return 0
         assert self._files is not None
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             known, touched = Answers(step.sql, self.name), set()
             for each in looked:
                 touched |= known.keep(each.path, each.rank, each.before, each.found)

@@ -65,7 +65,7 @@ class TrackerReader:
     def poll(self, archive: Archive, now_ms: int) -> Report:
         """Take over what changed. Never raises for anything that a tracker may hold or be."""
         if not self._prepared:
-            with archive.step(self.name) as step:
+            with archive.step() as step:
                 tracker_known.prepare(step.sql)
             self._prepared = True
         try:
@@ -98,7 +98,7 @@ class TrackerReader:
     def _take(self, archive: Archive, scan: Scan, now: int) -> int:
         understood = understand(scan.contents, self._zone, self._account)
         path = self._kept
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             verdict = tracker_known.recognise(step.sql, archive.source, path, scan, understood.starts())
             known = tracker_known.rows_of(step.sql, verdict.tracker)
             changed = 0 if verdict.parted else _take_over(step, verdict, known, understood, now)
@@ -110,7 +110,7 @@ class TrackerReader:
         """Rows that were shown as active for a day without a sign of life are stale from now on."""
         if not tracker_known.gone_stale(archive.store.connection(), self._kept, now):
             return 0
-        with archive.step(self.name) as step:
+        with archive.step() as step:
             stale = tracker_known.gone_stale(step.sql, self._kept, now)
             for tracker, row in stale:
                 facts = json.loads(row.facts)

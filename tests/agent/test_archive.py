@@ -43,7 +43,7 @@ def a_session(n: int, text: str = "") -> Record:
 
 
 def put(archive: Archive, *records: Record) -> None:
-    with archive.step("test") as step:
+    with archive.step() as step:
         for record in records:
             step.put(record)
 
@@ -75,7 +75,7 @@ def test_a_changed_record_replaces_its_share_of_the_digest(archive: Archive) -> 
 
 def test_a_deletion_leaves_a_tombstone_and_an_empty_digest(archive: Archive) -> None:
     put(archive, a_session(1))
-    with archive.step("test") as step:
+    with archive.step() as step:
         step.delete(Ref("session", "session-1"))
     head = archive.head()
     _, stones = archive.store.changes(LOCAL, "laptop", head.lease or "", 0)
@@ -83,7 +83,7 @@ def test_a_deletion_leaves_a_tombstone_and_an_empty_digest(archive: Archive) -> 
 
 
 def test_a_step_that_fails_leaves_nothing_behind(archive: Archive) -> None:
-    with pytest.raises(KeyError), archive.step("test") as step:
+    with pytest.raises(KeyError), archive.step() as step:
         step.sql.execute("CREATE TABLE places(at INTEGER)")
         step.put(a_session(1))
         raise KeyError
@@ -95,7 +95,7 @@ def test_a_change_is_told_once_a_step_and_a_mere_place_is_not(archive: Archive) 
     told: list[int] = []
     archive.on_change = lambda: told.append(archive.head().seq)
     put(archive, a_session(1), a_session(2))
-    with archive.step("test") as step:
+    with archive.step() as step:
         step.sql.execute("CREATE TABLE places(at INTEGER)")
     assert told == [archive.head().seq]
 

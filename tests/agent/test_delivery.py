@@ -43,12 +43,12 @@ class Laptop:
         self.delivery = Delivery(self.mirror, self.network, place, monotonic=self.clock, roll=lambda: 1.0)
 
     def write(self, *ids: str, body: str = '{"n":1}', kind: str = "session") -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id in ids:
                 step.put(Record(kind, id, body))
 
     def delete(self, *ids: str) -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id in ids:
                 step.delete(Ref("session", id))
 

@@ -85,14 +85,14 @@ class World:
     # -- what may happen
 
     def write(self) -> None:
-        with self.archive.step("walk") as step:
+        with self.archive.step() as step:
             for _ in range(self.random.choice((1, 1, 2, 100))):
                 record = Record("session", f"s{self.random.randrange(150)}", f'{{"n":{self.random.randrange(1000)}}}')
                 step.put(record)
                 self.ever.setdefault((record.kind, record.id), set()).add(record.body)
 
     def delete(self) -> None:
-        with self.archive.step("walk") as step:
+        with self.archive.step() as step:
             step.delete(Ref("session", f"s{self.random.randrange(150)}"))
 
     def step(self) -> None:

@@ -29,7 +29,7 @@ class Laptop:
         self.horizon = DayHorizon(self.archive.store, self.mirror, tenant=LOCAL, source="me", tz="Europe/Berlin")
 
     def write(self, id: str, body: str, kind: str = "session") -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             step.put(Record(kind, id, body))
 
     def truth(self, now: int = TODAY) -> dict[tuple[str, str], str | None]:

@@ -32,7 +32,7 @@ def an_agent(folder: Path) -> Iterator[Agent]:
         usage = [[(at := NOW - minutes * 60_000) - at % 900_000, at, at, "claude-sonnet-4-5", "standard", 10, 20, 0, 0, 5, 1, None] for minutes in (50, 1)]
         body = {"id": "s", "session_type": "claude_code", "account": "a", "start_time": NOW - 3_000_000, "last_activity": NOW - 60_000, "provenance": "observed", "usage": usage, "project": "secret"}
         limit = {"tool": "claude_code", "account": "a", "window": "five_hour", "used_percent": 42.5, "resets_at": NOW + 3_600_000, "observed_at": NOW, "source": "statusline"}
-        with agent.archive.step("test") as step:
+        with agent.archive.step() as step:
             step.put(Record("session", "s", json.dumps(body)))
             step.put(Record("limit", "claude_code/a/five_hour", json.dumps(limit)))
         agent.eyes.reports = {"claude_code": {"state": "ok", "skipped": {"damaged line": 3}}}

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from ledger.errors import Misuse
 from local_agent import checkup, pairing
+from local_agent.identity import open_identity
+from local_agent.settings import Settings
 from local_agent.transport import Reply
 from tests.agent.relays import ModelRelay, Network
 from tests.agent.test_doctor import a_key
@@ -61,6 +64,19 @@ class Door(Network):
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         return self.reply or super().post(url, body, headers)
+
+
+def test_pairing_makes_a_copied_home_a_machine_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Found(Door):
+        def get(self, url: str) -> Reply:
+            return ping()
+
+    monkeypatch.setattr(checkup, "HttpTransport", lambda session: Found())
+    monkeypatch.setattr(checkup, "now_ms", lambda: NOW)
+    copied = open_identity(tmp_path, fingerprint="another computer")
+    said = checkup.pair(Settings(home=tmp_path), URL, a_key())
+    assert said.startswith(f"paired with {URL} as laptop of alice")
+    assert open_identity(tmp_path).source != copied.source and not open_identity(tmp_path).copied
 
 
 def test_a_key_that_the_relay_takes_is_proven_without_moving_anything(tmp_path: object) -> None:

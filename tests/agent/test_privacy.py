@@ -40,7 +40,7 @@ class Laptop:
         self.horizon = DayHorizon(self.archive.store, self.mirror, tenant=LOCAL, source="me", tz="UTC", project=lambda name: rule.name("project", name))
 
     def keep(self, body: dict[str, Any], kind: str = "session", id: str = "s") -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             step.put(Record(kind, id, json.dumps(body)))
 
     def leaves(self) -> dict[tuple[str, str], dict[str, Any]]:

@@ -33,7 +33,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     settings = Settings(home=tmp_path / "home", no_defaults=True, origins=(FOREIGN,), name="laptop")
     with HomeLock(settings.home) as lock:
         made = Agent(settings, Identity("me", "here"), lock, clock=lambda: NOW)
-        with made.archive.step("test") as step:
+        with made.archive.step() as step:
             for n in range(30):
                 at = NOW - n * 3_600_000
                 body = {"id": f"s{n}", "session_type": "claude_code", "start_time": at, "last_activity": at, "is_active": n == 0, "provenance": "observed",
@@ -69,7 +69,7 @@ def test_a_machine_is_found_by_every_name_that_it_has_here_and_at_the_relay(tmp_
     with HomeLock(settings.home) as lock:
         agent = Agent(settings, Identity("me", "here"), lock, clock=lambda: NOW)
         try:
-            with agent.archive.step("test") as step:
+            with agent.archive.step() as step:
                 step.put(Record("machine", "me", json.dumps({"name": settings.name})))
                 step.put(Record("session", "s1", json.dumps({"id": "s1", "session_type": "codex", "start_time": NOW, "last_activity": NOW, "is_active": False})))
             asked = {name: agent.serving.ask("/sessions", machine=name)["total"] for name in ("me", "Alice's laptop", "laptop", "desktop")}

@@ -29,7 +29,7 @@ def held(archive: Archive) -> dict[str, dict[str, Any]]:
 
 
 def in_one_step(archive: Archive, *acts: Any) -> None:
-    with archive.step("test") as step:
+    with archive.step() as step:
         for act in acts:
             act(step)
 

@@ -48,7 +48,7 @@ def test_a_transcript_wins_whichever_came_first(desk: Any, telemetry_first: bool
     def observed() -> None:
         body = {"id": ID, "session_type": "claude_code", "start_time": NOW - 60_000, "last_activity": NOW - 60_000, "is_active": False, "provenance": "observed",
                 "usage": [[NOW - NOW % 900_000, NOW - 60_000, NOW - 60_000, "claude-sonnet-4-5", "standard", 1, 2, 3, 0, 4, 1, None]]}  # fmt: skip
-        with agent.archive.step("claude_code") as step:
+        with agent.archive.step() as step:
             sessions.observe(step, ID, body)
 
     for act in (lambda: browser.post("/v1/logs", json=logs(event())), observed)[:: 1 if telemetry_first else -1]:

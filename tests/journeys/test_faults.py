@@ -51,12 +51,12 @@ class World:
         self.delivery = Delivery(mirror, transport, self.place, monotonic=lambda: self.waited, roll=lambda: 1.0)
 
     def write(self, bodies: dict[str, str]) -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id, body in bodies.items():
                 step.put(Record("session", id, body))
 
     def delete(self, *ids: str) -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id in ids:
                 step.delete(Ref("session", id))
 

@@ -156,13 +156,13 @@ class World:
     # -- what happens
 
     def write(self, *changes: tuple[str, str]) -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id, body in changes:
                 step.put(Record("session", id, body))
         self._note_truth()
 
     def delete(self, *ids: str) -> None:
-        with self.archive.step("test") as step:
+        with self.archive.step() as step:
             for id in ids:
                 step.delete(Ref("session", id))
         self._note_truth()

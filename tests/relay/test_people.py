@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,6 +155,24 @@ def test_settings_members_and_links_are_changed_and_every_act_is_noted(house: Re
     assert json.loads(admin(house, "forget", method="POST", what="project", name="relay").data)["records"] == 1
     trail = [note["what"] for note in json.loads(admin(house, "audit").data)]
     assert sorted(trail) == sorted(["settings changed", "member's key made", "share made", "share revoked", "member removed", "project forgotten"])
+
+
+def test_the_newest_act_is_noted_first(house: RelayHouse) -> None:
+    for days in (10, 20, 30):
+        admin(house, "tenant", method="PUT", keep_days=days)
+        house.clock.goes(1000)
+    assert [note["settings"]["keep_days"] for note in json.loads(admin(house, "audit").data)] == [30, 20, 10]
+
+
+def test_a_member_who_is_removed_loses_keys_too_that_nobody_remembers(house: RelayHouse) -> None:
+    office, tenants = house.relay.office, house.relay.tenants
+    _, read = office.add_member("test", "alice", "ann", "member")
+    _, push = office.add_member("test", "alice", "ann", "member", machine="ann-laptop")
+    [ann] = office.members("alice")
+    tenants.keep_member("alice", replace(ann, keys=()))
+    office.remove_member("test", "alice", "ann")
+    house.clock.goes(60_000)
+    assert [house.ask("/v1/feed", key).status_code for key in (read, push)] == [401, 401]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "told"), [
