@@ -61,15 +61,19 @@ def test_a_reset_within_the_request_or_the_answer_loses_nothing(world: World) ->
 @pytest.mark.parametrize("begun", [lambda whole: 0, lambda whole: whole.index(b"\r\n\r\n") + 4], ids=["from the first byte", "from the body on"])
 def test_an_answer_that_drips_is_given_up_and_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch, begun: Callable[[bytes], int]) -> None:
     monkeypatch.setattr(transport, "TOTAL_S", 0.2)
+    heard_out = []
 
     def drips(proxy: FaultProxy, request: bytes, client: socket.socket) -> None:
         whole = proxy.forward(request)
         client.sendall(whole[: begun(whole)])
-        for byte in whole[begun(whole) :]:
-            client.sendall(bytes([byte]))
+        for number, byte in enumerate(whole[begun(whole) :]):
+            client.sendall(bytes([byte]))  # fails as soon as the agent has gone
             time.sleep(0.01)
+            if number == 200:  # two seconds, ten times as long as it should wait, and not yet the end of head or body
+                heard_out.append(whole)
 
     ends_well(world, ("drips", drips), ("drips", drips))
+    assert not heard_out
 
 
 @pytest.mark.fault(10)
