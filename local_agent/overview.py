@@ -52,6 +52,8 @@ def paint(said: dict[str, Any], ink: Ink, width: int = 80, tz: str = "UTC") -> s
 def _state(said: dict[str, Any], now: int) -> Iterator[list[Piece]]:
     if said["running"]:
         yield [("●", "good"), (" agent   running at ", ""), (said["url"] or "a port not known yet", "name"), (f" (process {said['pid']}, {said['version']})", "")]
+    elif said.get("elsewhere"):
+        yield [("○", "bad"), (" agent   not running with this home; one that answers at ", ""), (said["elsewhere"], "name"), (" has another: name it with --home", "")]
     else:
         yield [("○", "bad"), (" agent   not running: python -m local_agent service install", "")]
     yield from _relay(said["relay"], now)

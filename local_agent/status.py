@@ -13,6 +13,7 @@ from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
 from ledger.view import Views
 from local_agent.archive import LOCAL
+from local_agent.doctor import who_holds
 from local_agent.identity import Identity
 from local_agent.lock import who_runs
 from local_agent.mirror import Mirror
@@ -28,7 +29,7 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
         "version": VERSION, "home": str(settings.home), "running": running is not None, "pid": running.pid if running else None,
         "url": f"http://localhost:{running.port}" if running and running.port else None, "name": settings.name, "sample": settings.sample,
         "source": identity.source if identity else None, "copied": identity.copied if identity else False, "time": iso(now_ms),
-        "disk": disk_of(running.port if running else None),
+        "disk": disk_of(running.port if running else None), "elsewhere": None if running else elsewhere(settings.port),
     }  # fmt: skip
     if not settings.archive.exists() or identity is None:
         return {**said, "relay": _relay(settings, None), "readers": {}, "sessions": {"total": 0, "active": 0}, "block": None, "limits": [], "totals": {}, "alerts": []}
@@ -37,6 +38,11 @@ def gather(settings: Settings, identity: Identity | None, now_ms: int) -> dict[s
         return {**said, **_known(store, settings, identity, now_ms)}
     finally:
         store.close()
+
+
+def elsewhere(port: int) -> str | None:
+    """Where an agent answers that has another home, while none runs with this one: its numbers are not these."""
+    return f"http://localhost:{port}" if who_holds(port, None) == "other-agent" else None
 
 
 def disk_of(port: int | None) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, Any, Protocol
 
 from ledger.errors import Conflict, Misuse
-from ledger.record import Ref, add, from_hex, to_hex
+from ledger.record import Ref, add, from_hex, hash_of, to_hex
 from ledger.store import AT_ONCE, Head, Row, Shelf, Store
 
 FORMAT = "session-relay backup 1"
@@ -52,7 +52,11 @@ def restore(store: Home, source: IO[bytes], *, now: int) -> Counts:
 
     The whole file is checked before anything is written. Raises Misuse, in one line, for a file that is cut, changed or no backup.
     """
-    expected = _checked(source)
+    return bring(store, source, checked(source), now=now)
+
+
+def bring(store: Home, source: IO[bytes], expected: Mapping[str, int], *, now: int) -> Counts:
+    """The second half of restore: *expected* is what `checked` said of *source*. What was written is read again, and must add up."""
     source.seek(0)
     restoring = _Restoring(store, now)
     with gzip.GzipFile(fileobj=source, mode="rb") as packed:
@@ -61,6 +65,10 @@ def restore(store: Home, source: IO[bytes], *, now: int) -> Counts:
     restoring.flush()
     if asdict(restoring.counts) != expected:
         raise Misuse(f"the backup says {expected}, {asdict(restoring.counts)} came back: the store is not complete")
+    for tenant, source_name in restoring.sources:
+        head = store.head(tenant, source_name)
+        if head is None or not _adds_up(head, store.rows(tenant, source_name)):
+            raise Misuse(f"source {source_name} of {tenant} does not add up to its digest in the new store: do not use it")
     return restoring.counts
 
 
@@ -82,9 +90,12 @@ def _lines(store: Home, counts: Counts, now: int) -> Iterator[bytes]:
 
 
 def _verify(head: Head, rows: Iterable[Row]) -> None:
-    digest = add(0, put=(row.hash for row in rows if row.lease == head.lease))
-    if digest != head.digest:
+    if not _adds_up(head, rows):
         raise Misuse(f"the rows of source {head.source} do not add up to its digest: run `python -m relay upkeep`, let it be refilled, and try again")
+
+
+def _adds_up(head: Head, rows: Iterable[Row]) -> bool:
+    return add(0, put=(row.hash for row in rows if row.lease == head.lease)) == head.digest
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -95,9 +106,10 @@ def _line(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _checked(source: IO[bytes]) -> dict[str, int]:
-    """Read it through once; the counts that its last line promises."""
-    sum, last = sha256(), b""
+def checked(source: IO[bytes]) -> dict[str, int]:
+    """Read it through once; the counts that its last line promises. Raises Misuse for a file that is cut, changed or no backup,
+    also where whoever changed it made a new checksum: every body must have its hash, and each source's hashes its digest."""
+    sum, last, weighed = sha256(), b"", _Weighed()
     try:
         with gzip.GzipFile(fileobj=source, mode="rb") as packed:
             if json.loads(packed.readline()).get("format") != FORMAT:
@@ -106,6 +118,8 @@ def _checked(source: IO[bytes]) -> dict[str, int]:
             for line in packed:
                 sum.update(last)
                 last = line
+                weighed.take(json.loads(line))
+        weighed.close()
         end = json.loads(last)
         if end["sha256"] != sum.hexdigest():
             raise Misuse("the backup was changed after it was made: its checksum does not fit")
@@ -114,17 +128,40 @@ def _checked(source: IO[bytes]) -> dict[str, int]:
         raise Misuse("this is no whole backup of a relay: it is cut off, damaged or something else") from None
 
 
+class _Weighed:
+    """Compares the rows of one source after the other with its digest, while a file is read through."""
+
+    def __init__(self) -> None:
+        self._head, self._sum = Head(""), 0
+
+    def take(self, line: dict[str, Any]) -> None:
+        if "row" in line:
+            row = _as_row(line["row"])
+            if row.code is None and row.hash != hash_of(row.ref.kind, row.ref.id, row.body):
+                raise Misuse(f"the backup was changed after it was made: the {row.ref.kind} {row.ref.id} does not fit its hash")
+            self._sum = add(self._sum, put=[row.hash] if row.lease == self._head.lease else [])
+        elif "head" in line:
+            self.close()
+            self._head, self._sum = _as_head(line["head"]), 0
+
+    def close(self) -> None:
+        """The source is over."""
+        if self._sum != self._head.digest:
+            raise Misuse(f"the backup was changed after it was made: the rows of source {self._head.source} do not add up to its digest")
+
+
 class _Restoring:
     """Rows wait here until there is a transaction's worth of one source."""
 
     def __init__(self, store: Home, now: int) -> None:
         self.store, self.now, self.counts = store, now, Counts()
         self.tenant, self.head, self.rows = "", Head(""), list[Row]()
+        self.sources: list[tuple[str, str]] = []
 
     def take(self, line: dict[str, Any]) -> None:
         if "head" in line:
             self.flush()
-            self._begin(line["tenant"], Head(**line["head"] | {"digest": from_hex(line["head"]["digest"])}))
+            self._begin(line["tenant"], _as_head(line["head"]))
         elif "row" in line:
             self.rows.append(_as_row(line["row"]))
             if len(self.rows) == AT_ONCE:
@@ -139,6 +176,7 @@ class _Restoring:
         except Conflict:
             raise Misuse(f"source {head.source} of {tenant} is there already: restore into an empty store") from None
         self.tenant, self.head = tenant, head
+        self.sources.append((tenant, head.source))
         self.counts.sources += 1
 
     def flush(self) -> None:
@@ -146,6 +184,10 @@ class _Restoring:
             self.store.apply(self.tenant, self.head, self.head, self.rows)
             self.counts.rows += len(self.rows)
             self.rows = []
+
+
+def _as_head(values: dict[str, Any]) -> Head:
+    return Head(**values | {"digest": from_hex(values["digest"])})
 
 
 def _as_row(values: dict[str, Any]) -> Row:

@@ -13,6 +13,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -234,12 +235,19 @@ def _upkeep(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _kept(given: Settings) -> str:
+    """The store, if another process can find there what this one leaves. Raises LedgerError."""
+    if given.store.startswith("memory:"):
+        raise LedgerError("a memory store is another process's own and ends with it: name a store with --store or RELAY_STORE")
+    return given.store
+
+
 def _backup(options: argparse.Namespace) -> int:
     """Into a file beside the wanted one first, so that a failure leaves no half backup under its name."""
     from ledger.stores import open_store
     from relay.backup import backup
 
-    store = open_store(_looking(options).store)
+    store = open_store(_kept(_looking(options)))
     try:
         if options.file == "-":
             counts = backup(store, sys.stdout.buffer, now=_now())
@@ -259,16 +267,14 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     from ledger.stores import open_store
-    from relay.backup import restore
+    from relay.backup import bring, checked
 
     try:
-        held = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        with io.BytesIO(sys.stdin.buffer.read()) if options.file == "-" else open(options.file, "rb") as source:
+            expected = checked(source)  # first: a file that is refused leaves no new store behind
+            with closing(open_store(_kept(_settings(options)))) as store:
+                counts = bring(store, source, expected, now=_now())
     except OSError as error:
         raise LedgerError(f"cannot read {options.file}: {error.strerror}") from None
-    store = open_store(_settings(options).store)
-    try:
-        counts = restore(store, io.BytesIO(held), now=_now())
-    finally:
-        store.close()
     print(f"restored {counts.rows} records of {counts.sources} sources; every digest fits", file=sys.stderr)
     return DONE

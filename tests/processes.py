@@ -73,10 +73,10 @@ class Running:
     def start(self) -> Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", *self.words], cwd=ROOT, env=self.env, stderr=log, stdout=log)
-        until(self._answers, f"{self.words[0]} at {self.url} (see {self.log})")
+        until(self.answers, f"{self.words[0]} at {self.url} (see {self.log})")
         return self
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"{' '.join(self.words)} ended with {self.process.returncode}:\n{self.log.read_text()[-2000:]}")

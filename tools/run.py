@@ -25,7 +25,7 @@ from pathlib import Path
 from tools import sample
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 30.0
+PATIENCE_S, LOOKED_S = 30.0, 3.0
 CURL = """
   Page     {agent}/            (this machine)
            {relay}/#key={read}   (the relay)
@@ -33,6 +33,7 @@ CURL = """
   Try      curl -s '{agent}/api/sessions/active'
            curl -s -H 'Authorization: Bearer {read}' '{relay}/sessions/recent?limit=3'
            curl -s -H 'Authorization: Bearer {read}' '{relay}/analytics/current'
+           .venv/bin/python -m local_agent status --home '{home}'
 
   Stop with Ctrl-C. What was kept, and the logs, lie in {var}.
 """
@@ -129,8 +130,16 @@ def running(command: list[str], log: Path, **env: str) -> Iterator[subprocess.Po
 
 
 def nothing_to_read(agent: str) -> bool:
-    with urllib.request.urlopen(f"{agent}/api/sessions/recent?limit=1", timeout=10) as answer:
-        return not json.load(answer)
+    """Was every tool looked for, and none found? A first reading may take long: what is still being read was found."""
+    until = time.monotonic() + LOOKED_S
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"{agent}/api/status", timeout=10) as answer:
+            states = {name: report["state"] for name, report in json.load(answer)["readers"].items()}
+        last = states.pop("imports", None)
+        if last or set(states.values()) - {"absent"}:
+            return set(states.values()) <= {"absent"}
+        time.sleep(0.1)
+    return False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,10 +147,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--demo", action="store_true", help="generated sample data instead of this machine's own")
     parser.add_argument("--port", type=int, default=3001, help="the agent's port")
     parser.add_argument("--relay-port", type=int, default=8787)
+    parser.add_argument("--var", type=Path, default=ROOT / "var", metavar="DIR", help="where everything is kept")
     options = parser.parse_args(argv)
     must_be_free(options.port, "--port")
     must_be_free(options.relay_port, "--relay-port")
-    var = ROOT / "var" / ("demo" if options.demo else "run")
+    var = options.var.resolve() / ("demo" if options.demo else "run")
     var.mkdir(parents=True, exist_ok=True, mode=0o700)
     agent_url, relay_url = f"http://localhost:{options.port}", f"http://127.0.0.1:{options.relay_port}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -163,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             wait_for(f"{agent_url}/api/v1/ping", reading, logs["agent"])
             if not talks and nothing_to_read(agent_url):
                 say("No transcripts or trackers were found on this machine yet: start a session, or look at sample data with `make demo`.")
-            say(CURL.format(agent=agent_url, relay=relay_url, read=read, var=var))
+            say(CURL.format(agent=agent_url, relay=relay_url, read=read, var=var, home=var / "agent"))
             threading.Thread(target=keep_talking, args=(talks, stop), daemon=True).start() if talks else None
             reading.wait()
     stop.set()

@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ledger.errors import Busy, Full, LedgerError, Unusable
@@ -165,6 +165,9 @@ class File:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unusable(f"{self.path}: {(error.strerror or 'unusable').lower()}: name another place for the store") from error
+        with suppress(OSError):  # what keeps a file from being made is met, and told, when it is opened
+            # Other users of this computer read nothing here; its journals get the same mode from SQLite.
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         self._connect().close()
         self._identity = _identity(self.path)
 

@@ -105,13 +105,13 @@ def test_a_terminal_without_such_signs_gets_plainer_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"running": False}, "not running: python -m local_agent service install"), ({"disk": "full"}, "make room"), ({"sample": True}, "this is sample data"),
+        ({"running": False}, "not running: python -m local_agent service install"), ({"running": False, "elsewhere": "http://localhost:3001"}, "not running with this home; one that answers at http://localhost:3001 has another"), ({"disk": "full"}, "make room"), ({"sample": True}, "this is sample data"),
         ({"relay": {"url": None, "state": "unpaired", "detail": "python -m local_agent pair URL KEY"}}, "not paired: python -m local_agent pair URL KEY"),
         ({"relay": {"url": "https://r", "state": "halted", "detail": "the key was revoked", "behind": 3, "stubs": [1, 2]}}, "2 records cannot be shown there"),
         ({"relay": {"url": "https://r", "state": "ok", "detail": "", "behind": 1, "stubs": []}}, "1 change to send"),
         ({"block": None, "limits": [], "totals": {}}, "2,670 sessions, 3 active"), ({"block": {**SAID["block"], "percent": None}}, "13.4 M tokens"),
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_what_is_unusual_is_said(change: dict[str, Any], words: str) -> None:
     said = copy.deepcopy(SAID) | change

@@ -314,3 +314,10 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path):
     assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert store.get(ALICE, LAPTOP, Ref("session", str(max(acknowledged)))) is not None
     store.close()
+
+
+def test_other_users_of_the_computer_cannot_read_a_new_store(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path / 'relay.db'}")
+    store.apply("alice", None, Head("laptop", "1" * 32, 1, committed=True))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    store.close()

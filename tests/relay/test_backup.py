@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ledger.stores.memory import MemoryStore
 from ledger.stores.sqlite import SqliteStore
 from relay.backup import backup, restore
 from relay.cli import main
+from tests.ledger.stores import STORES
 
 LEASE = "ab" * 16
 
@@ -49,14 +52,20 @@ def packed(store: Any) -> io.BytesIO:
     return out
 
 
-@pytest.mark.parametrize("make", [lambda _: MemoryStore(), lambda folder: SqliteStore(folder / "new.db")], ids=["memory", "sqlite"])
-def test_everything_comes_back_into_another_store(make: Callable[[Path], Any], tmp_path: Path) -> None:
-    old, new = filled(MemoryStore()), make(tmp_path)
-    counts = restore(new, packed(old), now=0)
-    assert contents(new) == contents(old)
-    assert (counts.sources, counts.rows, counts.documents) == (2, 400, 3)
-    assert new.take("keys", "k1", now=0).value == {"name": "laptop", "revoked": 9}
-    assert new.take("webpush/bob", "phone", now=0).value == {"endpoint": "https://push.example/bob"}, "a phone goes on being told"
+@pytest.mark.parametrize("before", STORES)
+@pytest.mark.parametrize("after", STORES)
+def test_everything_comes_back_in_any_other_store(before: str, after: str, tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    with STORES[before](tmp_path / "before") as old:
+        file, kept = packed(filled(old)), contents(old)
+    with STORES[after](tmp_path / "after") as new:
+        counts = restore(new, file, now=0)
+        assert contents(new) == kept
+        assert (counts.sources, counts.rows, counts.documents) == (2, 400, 3)
+        assert new.take("keys", "k1", now=0).value == {"name": "laptop", "revoked": 9}
+        assert new.take("webpush/bob", "phone", now=0).value == {"endpoint": "https://push.example/bob"}, "a phone goes on being told"
+        assert packed(new).read() == file.getvalue()
 
 
 def test_the_same_store_gives_the_same_bytes() -> None:
@@ -92,6 +101,32 @@ def test_any_damaged_backup_is_refused_before_anything_is_written() -> None:
         assert store.tenants() == [], name
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda row: row | {"b": row["b"].replace("2", "3")}, "session s2 does not fit its hash"),
+    (lambda row: row | {"b": "{}", "h": f"{hash_of('session', 's2', '{}'):064x}"}, "source laptop do not add up"),
+    (lambda row: row | {"lease": "cd" * 16}, "source laptop do not add up"),
+])  # fmt: skip
+def test_a_backup_that_was_altered_with_care_is_refused_too(change: Callable[[dict[str, Any]], dict[str, Any]], said: str) -> None:
+    """Whoever alters it can make a new checksum; the digests were signed for by the agents."""
+    lines = [json.loads(line) for line in gzip.decompress(packed(filled(MemoryStore(), tenants=("alice",), rows=5)).read()).splitlines()]
+    altered = [line | {"row": change(line["row"])} if line.get("row", {}).get("id") == "s2" else line for line in lines]
+    texts = [json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for line in altered[:-1]]
+    end = altered[-1] | {"sha256": sha256(b"".join(texts)).hexdigest()}
+    store = MemoryStore()
+    with pytest.raises(Misuse, match=said):
+        restore(store, io.BytesIO(gzip.compress(b"".join(texts) + json.dumps(end).encode() + b"\n")), now=0)
+    assert store.tenants() == []
+
+
+def test_a_store_that_does_not_keep_what_it_was_given_is_not_called_complete() -> None:
+    class Forgetful(MemoryStore):
+        def rows(self, *words: Any, **more: Any) -> Any:
+            return list(super().rows(*words, **more))[1:]
+
+    with pytest.raises(Misuse, match="does not add up to its digest in the new store"):
+        restore(Forgetful(), packed(filled(MemoryStore())), now=0)
+
+
 def test_the_commands_move_a_relay_to_another_file_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_SECRET", "correct horse battery staple")
     old, new, file = (tmp_path / name for name in ("old.db", "new.db", "relay.backup"))
@@ -107,6 +142,10 @@ def test_the_commands_say_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch:
     store = ["--store", f"sqlite:///{tmp_path / 'relay.db'}"]
     (tmp_path / "junk").write_bytes(b"junk")
     assert main(["restore", *store, str(tmp_path / "junk")]) == 2
+    assert not (tmp_path / "relay.db").exists()
     assert main(["restore", *store, str(tmp_path / "missing")]) == 1
     assert main(["backup", *store, str(tmp_path / "no" / "folder" / "x")]) == 1
-    assert capsys.readouterr().err.count("\n") == 3
+    good = tmp_path / "good"
+    good.write_bytes(packed(filled(MemoryStore())).getvalue())
+    assert main(["restore", "--store", "memory:", str(good)]) == main(["backup", "--store", "memory:", str(good)]) == 1
+    assert capsys.readouterr().err.count("\n") == 5
