@@ -35,7 +35,7 @@ def prover(url: str, aud: str, key_text: str, transport: HttpTransport) -> Deliv
 def pair(settings: Settings, url: str, key_text: str) -> str:
     """Check the relay and the key, then remember both. Raises what is wrong, and then remembers nothing."""
     url = settings_of.relay_url(url)
-    key = pairing.read_key(key_text)
+    key = pairing.usable_key(key_text, now_ms())
     transport = HttpTransport(open_session(url))
     found = pairing.look(transport, url, now_ms())
     pairing.prove(prover(url, found.aud, key_text, transport), now_ms())

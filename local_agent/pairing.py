@@ -4,7 +4,6 @@ The answers are gathered before anything is remembered, so that a typing error n
 """
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,8 +62,16 @@ def _skew(document: dict[str, Any], now_ms: int) -> float | None:
         return None
 
 
+def usable_key(text: str, now_ms: int) -> KeyText:
+    """A push key that has not expired. Raises Misuse for anything else."""
+    key = read_key(text)
+    if key.claims.expired(now_ms):
+        raise Misuse("this key has expired: make a new one (python -m relay keys create --scope push --source NAME)")
+    return key
+
+
 def read_key(text: str) -> KeyText:
-    """A push key that may still be used. Raises Misuse for anything else."""
+    """A push key, whether it is still in force or not. Raises Misuse for anything else."""
     if not text.strip():
         raise Misuse("the key is missing: say it after the URL, or write it to stdin (python -m relay keys create --scope push --source NAME makes one)")
     try:
@@ -73,8 +80,6 @@ def read_key(text: str) -> KeyText:
         raise Misuse(str(error)) from None
     if key.scope != "push":
         raise Misuse(f"this is a {key.scope} key: an agent needs a push key (python -m relay keys create --scope push --source NAME)")
-    if key.claims.expired(int(time.time() * 1000)):
-        raise Misuse("this key has expired: make a new one (python -m relay keys create --scope push --source NAME)")
     return key
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from ledger.errors import Misuse
 from local_agent import checkup, pairing
-from local_agent.identity import open_identity
+from local_agent.agent import Agent
+from local_agent.identity import Identity, open_identity
+from local_agent.lock import HomeLock
 from local_agent.settings import Settings
 from local_agent.transport import Reply
 from tests.agent.relays import ModelRelay, Network
@@ -64,6 +66,15 @@ class Door(Network):
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         return self.reply or super().post(url, body, headers)
+
+
+def test_an_agent_whose_key_has_expired_starts_all_the_same(tmp_path: Path) -> None:
+    """It reads and serves its page; that the key is not taken any more is the relay's to say, and is shown."""
+    settings = Settings(home=tmp_path / "home", no_defaults=True, relay=URL, key=a_key(expires=1_700_000_001))
+    with HomeLock(settings.home) as lock:
+        agent = Agent(settings, Identity("me", "here"), lock)
+        assert agent.courier is not None
+        agent.archive.close()
 
 
 def test_pairing_makes_a_copied_home_a_machine_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
