@@ -10,6 +10,7 @@ import pytest
 
 from ledger.record import Ref
 from local_agent.archive import LOCAL, Archive
+from local_agent.readers import limits
 from local_agent.readers.codex import Codex
 from local_agent.readers.tool import ToolReader
 from tests.agent.trackers import NOW
@@ -338,3 +339,10 @@ def test_the_price_class_is_chosen_for_each_answer_by_its_whole_prompt(archive, 
     rollout.write(tmp_path)
     ToolReader(Codex(tmp_path), book=LongAbove()).poll(archive, NOW)
     assert {row[4]: row[10] for row in body(archive)["usage"]} == {"standard": 1, "long:272": 1}
+
+
+@pytest.mark.parametrize(("minutes", "name"), [
+    (300, "five_hour"), (299, "five_hour"), (306, "five_hour"), (307, "307_minutes"), (10_080, "seven_day"), (10_079, "seven_day"), (60, "60_minutes"), (None, "primary"), ("soon", "primary"),
+])  # fmt: skip
+def test_a_window_is_named_by_its_length_give_or_take_a_fiftieth(minutes: object, name: str) -> None:
+    assert limits.window_name(minutes, "primary") == name

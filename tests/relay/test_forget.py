@@ -110,6 +110,14 @@ def test_a_project_can_be_taken_in_again_and_its_agent_brings_it_back(house):
         house.relay.office.recall("t", "alice", "zebra")
 
 
+def test_a_copy_that_begins_is_taken_in_by_what_holds_now_whatever_was_known_a_moment_ago(quick):
+    elsewhere = RelayHouse(quick.store)
+    assert not elsewhere.relay.tenants.get("alice").forgotten, "and that is believed for a while"
+    quick.relay.office.forget("t", "project", "zebra", "alice")
+    _, reply = pushed(elsewhere)
+    assert {stub["code"] for stub in reply.document["stubs"]} == {"forgotten"} and "zebra" not in kept(quick)
+
+
 def test_usage_that_comes_after_its_session_is_not_kept_either(quick):
     quick.relay.office.forget("t", "project", "zebra", "alice")
     records = truth()

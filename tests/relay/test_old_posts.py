@@ -48,6 +48,19 @@ def test_what_a_long_post_names_is_kept_in_rows_that_every_store_takes(house):
     assert ids(house, "/sessions/recent") == ["session_0"], "and all of it is known when the next one replaces it"
 
 
+def test_who_says_to_be_active_without_a_sign_of_life_for_a_day_is_stale(house):
+    claims = {**WORKING, "start_time": "2026-11-20T09:00:00Z"}
+    house.post(recent_sessions=[{**claims, "id": "old"}, {**claims, "id": "new", "last_activity": "2026-11-22T09:00:00Z"}])
+    shown = {one["id"]: (one["is_active"], one["stale"]) for one in house.get("/sessions/recent", SHARED)}
+    assert shown == {"old": (False, True), "new": (True, False)}
+
+
+def test_further_columns_are_shown_as_far_as_they_are_small(house):
+    house.post(recent_sessions=[{**DONE, "note": "short", "dump": "x" * 5000, "after": 1}])
+    [shown] = house.get("/sessions/recent", SHARED)
+    assert shown["note"] == "short" and "dump" not in shown
+
+
 def test_the_whole_sequence_of_an_old_client(house):
     for path in ("/", OLD, OLD + "/"):
         assert house.post(active_sessions=[WORKING], recent_sessions=[DONE, WORKING], five_hour_blocks=[BLOCK], path=path).status_code == 200
