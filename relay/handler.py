@@ -22,6 +22,7 @@ from relay.app import Relay, create_app
 from relay.live.connections import Connections
 from relay.live.fanout import FanOut
 from relay.live.gateway import Gateway
+from relay.payload import fitting
 from relay.settings import read
 from relay.vault import opened
 
@@ -49,7 +50,8 @@ gc.enable()
 def http(event: dict[str, Any], context: object) -> Mapping[str, Any]:
     if "connectionId" in event["requestContext"]:
         return {"statusCode": 400}
-    return serverless_wsgi.handle_request(app, event, context)  # type: ignore[no-any-return]
+    accept = next((value for name, value in event["headers"].items() if name.lower() == "accept-encoding"), "")
+    return fitting(serverless_wsgi.handle_request(app, event, context), accept)
 
 
 def upkeep(event: Mapping[str, Any], context: Any) -> str:

@@ -64,6 +64,8 @@ class Cloud:
     emulator_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
     outputs: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list, repr=False)
+    """Every secret that there was."""
     _process: subprocess.Popen[bytes] | None = None
     _front: Front | None = None
 
@@ -132,12 +134,20 @@ class Cloud:
             time.sleep(0.1)
         raise Impossible(f"the emulator does not start: {(self.folder / 'emulator.log').read_text()[-1500:]}")
 
-    def deploy(self) -> None:
+    def tool(self, *words: str) -> str:
+        """Run the deployment tool on this cloud; what it said."""
+        done = osls(*words, "--stage", STAGE, "--region", REGION, env=self.aws)
+        return done.stdout + done.stderr
+
+    def keep_secret(self, value: str) -> None:
+        self.kept += value.split(",")
+        self.client("ssm").put_parameter(Name=f"/{SERVICE}/{STAGE}/secret", Value=value, Type="SecureString", Overwrite=True)
+
+    def deploy(self, *options: str) -> None:
         zip, _ = build(ARCH)
-        self.client("ssm").put_parameter(Name=f"/{SERVICE}/{STAGE}/secret", Value=self.secret, Type="SecureString", Overwrite=True)
         params = {"arch": ARCH, "zip": str(zip.relative_to(ROOT)), "url": self.url, "liveUrl": self.live_url,
                   "gateway": f"http://127.0.0.1:{self.emulator_port}/_aws/execute-api/${{WebsocketsApi}}/{STAGE}", "origins": self.url}
-        osls("deploy", "--stage", STAGE, "--region", REGION, *(word for name, value in params.items() for word in ("--param", f"{name}={value}")), env=self.aws)
+        self.tool("deploy", *options, *(word for name, value in params.items() for word in ("--param", f"{name}={value}")))
         (stack,) = self.client("cloudformation").describe_stacks(StackName=f"{SERVICE}-{STAGE}")["Stacks"]
         self.outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
         apis = {one["Name"]: one["ApiId"] for one in self.client("apigatewayv2").get_apis()["Items"]}
@@ -146,7 +156,7 @@ class Cloud:
         self._front.live_path = f"/_aws/execute-api/{apis[f'{SERVICE}-{STAGE}-live']}/{STAGE}"
 
     def remove(self) -> None:
-        osls("remove", "--stage", STAGE, "--region", REGION, env=self.aws)
+        self.tool("remove")
 
     def close(self) -> None:
         if self._front:
@@ -199,6 +209,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     made = Cloud(folder)
     try:
         made.start_emulator()
+        made.keep_secret(made.secret)
         made.deploy()
         yield made
     finally:

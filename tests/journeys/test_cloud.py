@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import subprocess
 import sys
 import time
@@ -335,12 +337,51 @@ def pretend_watcher(cloud: Any) -> str:
     return "alice|gone-without-a-word="
 
 
+# -- what docs/aws.md says
+
+PAGE = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+
+
+def test_the_page_s_commands_lead_from_a_deployment_to_sessions_on_a_phone(cloud: Any, home: Path) -> None:
+    """All of the six but the first three, which made this deployment in their own words."""
+    (block,) = re.findall(r"## From an empty account.*?```console\n(.*?)```", PAGE, re.DOTALL)
+    lines = block.splitlines()
+    assert len(lines) <= 6 and [line.split()[0] for line in lines[:3]] == ["aws", "make", ".cache/node/node_modules/.bin/osls"]
+    typed = "\n".join(lines[3:]).replace(".venv/bin/python", sys.executable).replace("tools.deployed prod", "tools.deployed local")
+    env = environment(**cloud.aws, HOME=str(cloud.folder / "newcomer"), CLAUDE_CONFIG_DIR=str(cloud.folder / "claude"))
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", typed], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    address, _, key = done.stdout.strip().splitlines()[-1].partition("#key=")
+    assert address == f"{cloud.url}/"
+    assert cloud.get("/sessions?limit=1", key)["total"] > 0
+
+
+def test_the_secret_is_rotated_without_a_gap(cloud: Any, read_key: str) -> None:
+    new = secrets.token_hex(32)
+    cloud.keep_secret(f"{new},{cloud.secret}")
+    cloud.deploy("--force")
+    fresh = cloud.relay("keys", "create", "--scope", "read", "--tenant", "alice")
+    assert [cloud.status("/v1/feed", key) for key in (read_key, fresh)] == [200, 200]
+    cloud.keep_secret(new)
+    cloud.deploy("--force")
+    assert [cloud.status("/v1/feed", key) for key in (read_key, fresh)] == [401, 200]
+
+
+def test_a_deployment_is_rolled_back_and_its_log_is_read(cloud: Any) -> None:
+    first, *later = re.findall(r"Timestamp: (\d+)", cloud.tool("deploy", "list"))
+    assert later
+    cloud.tool("rollback", "--timestamp", first)
+    assert cloud.get("/v1/ping")["home"] == "relay"
+    assert "START" in cloud.tool("logs", "--function", "http")
+
+
 # -- and afterwards
 
 
 def test_no_secret_is_in_the_logs(cloud: Any, read_key: str) -> None:
     written = cloud.logs() + (cloud.folder / "emulator.log").read_text()
-    assert cloud.secret not in cloud.logs()
+    assert "START" in written
+    assert not [secret for secret in cloud.kept if secret in cloud.logs()]
     assert read_key not in written
 
 

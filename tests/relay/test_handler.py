@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,40 @@ def test_the_page_and_its_files_come_from_the_zip(function: Any) -> None:
     said = function.http(event("GET", "/", accept_encoding="gzip"), None)
     body = body_of(said)
     assert b"<!doctype html" in (gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body).lower()[:200]
+
+
+def test_a_page_on_a_slow_line_gets_its_feed_compressed_and_asks_again_for_nothing(function: Any) -> None:
+    laptop = sender(function, "distant")
+    laptop.start()
+    put = {f"s{n}": f'{{"id":"s{n}","session_type":"codex","start_time":1763800000000,"title":"number {n}"}}' for n in range(40)}
+    assert laptop.push(put, commit=True).status == 200
+    asked = {"authorization": f"Bearer {function.relay.ring.issue('read', 'distant')}"}
+    for path, query in (("/v1/feed", "sessions=200"), ("/sessions", ""), ("/export", "format=csv"), ("/export", "format=jsonl")):
+        plain = function.http(event("GET", path, query=query, **asked), None)
+        packed = function.http(event("GET", path, query=query, Accept_Encoding="br, gzip", **asked), None)
+        headers = {name.lower(): value for name, value in packed["headers"].items()}
+        assert headers["content-encoding"] == "gzip" and "Accept-Encoding" in headers["vary"], path
+        assert len(packed["body"]) < len(plain["body"]) / 2, path
+        assert strip_time(gzip.decompress(body_of(packed))) == strip_time(body_of(plain)), path
+        if "etag" in headers:
+            assert function.http(event("GET", path, query=query, accept_encoding="gzip", if_none_match=headers["etag"], **asked), None)["statusCode"] == 304, path
+
+
+def strip_time(body: bytes) -> bytes:
+    return re.sub(rb'"server_time":"[^"]*"', b"", body)
+
+
+def test_an_answer_that_a_function_may_not_give_says_what_to_ask_instead(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    laptop = sender(function, "vast")
+    laptop.start()
+    put = {f"s{n}": f'{{"id":"s{n}","session_type":"codex","start_time":1763800000000,"title":"number {n}"}}' for n in range(40)}
+    assert laptop.push(put, commit=True).status == 200
+    monkeypatch.setattr("relay.payload.LARGEST", 6_000)
+    asked = {"authorization": f"Bearer {function.relay.ring.issue('read', 'vast')}"}
+    said = function.http(event("GET", "/export", query="format=json", **asked), None)
+    assert (said["statusCode"], json.loads(said["body"])["type"]) == (413, "too-large") and "--compressed" in said["body"]
+    assert "Strict-Transport-Security" in said["headers"]
+    assert function.http(event("GET", "/export", query="format=json", accept_encoding="gzip", **asked), None)["statusCode"] == 200
 
 
 def test_no_answer_lets_in_every_origin(function: Any) -> None:
