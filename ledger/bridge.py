@@ -39,7 +39,8 @@ async def read_body(scope: Scope, receive: Callable[[], Any], most: int) -> byte
     if declared in (None, b"0") and not any(name == b"transfer-encoding" for name, _ in scope["headers"]):
         return b""
     try:
-        return await asyncio.wait_for(_collected(receive, most), BODY_MS / 1000)
+        async with asyncio.timeout(BODY_MS / 1000):
+            return await _collected(receive, most)
     except TimeoutError:
         raise Problem(408, "malformed", "the request took too long to arrive", headers={"Connection": "close"}) from None
 

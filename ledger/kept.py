@@ -14,6 +14,7 @@ from http import HTTPStatus
 Headers = list[tuple[bytes, bytes]]
 _WORTH_COMPRESSING = 800
 _LARGEST = 2 << 20
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _BARE = (204, 304)
 """Answers of these kinds have no body, and no length of one."""
 _PER_REQUEST = {b"date", b"content-length", b"set-cookie", b"ratelimit", b"ratelimit-policy", b"connection", b"server"}
@@ -112,10 +113,16 @@ def complete(answer: Answer, always: Headers) -> Headers:
 
 def with_head(answer: Answer, always: Headers) -> Answer:
     """*answer* with its head put together once, for all who will be sent it."""
-    lines = [b"HTTP/1.1 %d %s" % (answer.status, HTTPStatus(answer.status).phrase.encode()), *(name + b": " + value for name, value in complete(answer, always))]
-    if any(b"\r" in line or b"\n" in line for line in lines):
+    return replace(answer, head=head_of(answer.status, complete(answer, always)))
+
+
+def head_of(status: int, headers: Headers) -> bytes:
+    """Status line and headers as they are on the wire, without the empty line."""
+    lines = [b"HTTP/1.1 %d %s" % (status, _PHRASES[status]), *[b"%s: %s" % pair for pair in headers]]
+    head = b"\n".join(lines)
+    if b"\r" in head or head.count(b"\n") != len(lines) - 1:
         raise ValueError("a header has more than one line")
-    return replace(answer, head=b"\r\n".join([*lines, b""]))
+    return head.replace(b"\n", b"\r\n") + b"\r\n"
 
 
 def header(headers: Headers, name: bytes) -> bytes:

@@ -12,6 +12,7 @@ import base64
 import re
 from binascii import Error as NotBase32
 from dataclasses import dataclass
+from functools import lru_cache
 from zlib import crc32
 
 SCOPES = ("push", "read", "admin")
@@ -107,6 +108,7 @@ def id_of(claims: Claims) -> str:
     return _to_base32(fixed + claims.nonce + f"{claims.tenant}\0{claims.source}".encode())
 
 
+@lru_cache(maxsize=4096)
 def claims_of(id: str) -> Claims:
     """What *id* says. Raises BadKey where it is no key's id."""
     raw = _from_base32(id) if KEY_ID.fullmatch(id) else b""

@@ -34,11 +34,17 @@ class Lane:
         self._bytes = 0
         self._small_at = float("-inf")
 
+    def is_free_for(self, size: int) -> bool:
+        """Whether a request of *size* bytes need not wait; what is no bulk never does."""
+        if size >= BULK:
+            return False
+        self._small_at = self._clock()
+        return True
+
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[None]:
         """Wait until a request of *size* bytes may be worked on. Raises Problem 503 if too many wait already."""
-        if size < BULK:
-            self._small_at = self._clock()
+        if self.is_free_for(size):
             yield
             return
         if len(self._queue) >= MOST_WAITING or self._bytes + size > MOST_BYTES:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -16,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from ledger.errors import LedgerError
-from ledger.shell import Shell
+from ledger.shell import WHOLE, Shell
 
 BIGGEST_MESSAGE = 1 << 20
 """No viewer has so much to say; up to here it is heard out and ignored, beyond it the channel is closed."""
@@ -79,15 +80,26 @@ class _Http(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # One of a burst at most: the others take turns with everybody else's.
         may, self._may_be_short = self._may_be_short, False
-        found = app.at_once(cycle.scope) if may and cycle.keep_alive and not self.pipeline and not self.flow.write_paused else None
-        if found is None:
-            super()._start_asgi_task(cycle, app)
+        found = app.at_once(cycle.scope) if may and not self.pipeline and self._may_be_whole(cycle) else None
+        if found is not None:
+            self._send_whole(cycle, *found)
             return
-        head, body = found
+        cycle.scope[WHOLE] = partial(self._send_whole, cycle)  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
+
+    def _may_be_whole(self, cycle: RequestResponseCycle) -> bool:
+        return cycle.keep_alive and not (cycle.response_started or cycle.disconnected or self.flow.write_paused)
+
+    def _send_whole(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
+        """Send an answer in one piece; False where that cannot be now."""
+        if not self._may_be_whole(cycle):
+            return False
         cycle.response_started = cycle.response_complete = True
-        more = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
-        self.transport.write(b"".join((head, more, b"\r\n", body)))
+        more = [b"%s: %s\r\n" % pair for pair in self.server_state.default_headers]
+        self.transport.write(b"".join((head, *more, b"\r\n", body)))
+        cycle.message_event.set()
         cycle.on_response()
+        return True
 
 
 class _Ws(WebSocketsSansIOProtocol):

@@ -15,7 +15,7 @@ from typing import Any
 from ledger.asked import Asked, now_ms
 from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.kept import Answer, Headers, Kept, complete, compressed, prepared, with_head
+from ledger.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
 from ledger.lane import Lane
 from ledger.live import Live
 from ledger.viewers import Admission, Viewer
@@ -24,8 +24,8 @@ THREADS = 8
 BIGGEST_BODY = 1 << 20
 HEARD_OUT, HEARD_OUT_S = 16 << 20, 2.0
 """So much of a refused body, for so long, is read and thrown away."""
-_KNOWN = "relay.asked"
-"""Where a scope says who asked, once somebody looked."""
+_KNOWN, WHOLE = "relay.asked", "relay.whole"
+"""Where a scope says who asked, once somebody looked; and how an answer is sent in one piece, head and body, if that is still possible."""
 log = logging.getLogger("shell")
 
 
@@ -128,7 +128,7 @@ class Shell:
         except Exception as error:
             answer = _answer_to(error, asked)
         if answer is not None:
-            await self._send(send, answer, asked, receive)
+            await self._send(scope, send, answer, asked, receive)
         if self._logger:
             self._logger(asked, answer.status if answer else 200, len(answer.body) if answer else 0, time.perf_counter() - began)
 
@@ -136,6 +136,8 @@ class Shell:
         native = self._native.get(asked.path) if asked.method != "OPTIONS" else None  # a browser's first question is the app's everywhere
         if native is not None:
             body = await read_body(scope, receive, BIGGEST_BODY)
+            if self._lane.is_free_for(len(body)):
+                return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
             async with self._lane.turn(len(body)):
                 return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
         tenant = scope[_KNOWN][1] if _KNOWN in scope else self._whose(asked)
@@ -182,14 +184,17 @@ class Shell:
             landed.set()
             self._flying.pop(key, None)
 
-    async def _send(self, send: Any, answer: Answer, asked: Asked, receive: Any) -> None:
+    async def _send(self, scope: Any, send: Any, answer: Answer, asked: Asked, receive: Any) -> None:
         headers = complete(answer, self._always)
         if "headers" in asked.note:
             names = {name for name, _ in headers}
             headers += [pair for pair in _noted(asked) if pair[0] not in names]
+        body = b"" if asked.method == "HEAD" else answer.body
+        if WHOLE in scope and not header(headers, b"connection") and scope[WHOLE](head_of(answer.status, headers), body):
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         unread = (b"connection", b"close") in answer.headers
-        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else answer.body, "more_body": unread})
+        await send({"type": "http.response.body", "body": body, "more_body": unread})
         if unread:
             await _hear_out(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})

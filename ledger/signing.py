@@ -37,9 +37,7 @@ class Signed:
 
 def sign(body: bytes, secret: bytes, id: str, at: int) -> str:
     """The signature "v1,<base64>" of *body* sent as message *id* at second *at*."""
-    mac = hmac.new(secret, b"%s.%d." % (id.encode(), at), sha256)
-    mac.update(body)
-    return "v1," + b64encode(mac.digest()).decode()
+    return "v1," + b64encode(hmac.digest(secret, b"%s.%d.%s" % (id.encode(), at, body), sha256)).decode()
 
 
 def headers(body: bytes, secrets: Sequence[bytes], id: str, at: int) -> dict[str, str]:
@@ -57,6 +55,13 @@ def claimed(headers: Mapping[str, str]) -> tuple[Signed, list[str]]:
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], now: int, tolerance: int = TOLERANCE_S) -> Signed:
     """Who holds one of *secrets* wrote *body*, within *tolerance* seconds of *now*; else a Problem of status 401."""
     signed, tokens = claimed(headers)
+    vouch(signed, tokens, body, secrets)
+    near(signed.at, now, tolerance)
+    return signed
+
+
+def vouch(signed: Signed, tokens: Sequence[str], body: bytes, secrets: Sequence[bytes]) -> None:
+    """Raises bad-signature unless one of *tokens* was made with one of *secrets* for *body*."""
     expected = [sign(body, secret, signed.id, signed.at).encode() for secret in secrets or [_NOBODY]]
     given = [token.encode() for token in tokens]
     # All pairs are compared, so that the time taken does not tell which one was nearly right. The text is
@@ -64,8 +69,6 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], no
     matches = [hmac.compare_digest(ours, theirs) for ours in expected for theirs in given]
     if not any(matches) or not secrets:
         raise _refused()
-    near(signed.at, now, tolerance)
-    return signed
 
 
 def near(at: int, now: int, tolerance: int = TOLERANCE_S) -> None:

@@ -66,8 +66,10 @@ def _is_suspect(data: bytes) -> bool:
 
 
 def _is_shallow(data: bytes) -> bool:
-    """True only if there are no more than 32 levels. Brackets within strings may make it say False."""
+    """True only if there are no more than 32 levels, or a bracket that nothing closes. Brackets within strings may make it say False."""
     shape = data.translate(None, _OTHERS)
+    if len(shape) <= 2 * DEEPEST:
+        return True
     for _ in range(DEEPEST):
         if not shape:
             return True

@@ -6,9 +6,9 @@ made for. Whatever else arrives hears where the copy stands, and the agent goes 
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -176,30 +176,30 @@ def _row(put: wire.Put, lease: str, seq: int) -> Row:
 def taken(base: Head, signed: Signed, changes: Changes, terms: Terms) -> Head:
     """The head after the message was applied on *base*."""
     message = signed.message
-    head = replace(
+    notes = dict(_notes(base))
+    if changes.rows or changes.gone or message.seq == 1:
+        notes |= {"changed": signed.now, "records": records_after(base, changes)}
+    if message.seq == 1:
+        notes["leases"] = [*_recent_takeovers(base, signed.now), [_boot(message), signed.now]][-6:]
+    return replace(
         base, seq=message.seq, digest=changes.digest, committed=base.committed or message.commit,
         last_timestamp=max(base.last_timestamp, signed.at), last_seen=max(base.last_seen, signed.now),
-        agent=_report(base, message),
+        agent=_report(base, message, notes), beat_s=_beat(notes, signed.now, terms),
     )  # fmt: skip
-    if changes.rows or changes.gone or message.seq == 1:
-        head = _noted(head, changed=signed.now, records=records_after(base, changes))
-    if message.seq == 1:
-        head = _noted(head, leases=[*_recent_takeovers(head, signed.now), [_boot(message), signed.now]][-6:])
-    return replace(head, beat_s=_beat(head, signed.now, terms))
 
 
 def alive(head: Head, signed: Signed, terms: Terms) -> Head:
     """The head after a beat or a bye that agrees. An older message than the newest believed one changes nothing."""
     if signed.at <= head.last_timestamp:
         return head
-    seen = replace(head, last_timestamp=signed.at, last_seen=max(head.last_seen, signed.now), agent=_report(head, signed.message))
+    notes = _notes(head)
     # No beat is expected after a bye, so the source counts as silent on purpose from now on.
-    return replace(seen, beat_s=0 if signed.message.type == "bye" else _beat(seen, signed.now, terms))
+    beat_s = 0 if signed.message.type == "bye" else _beat(notes, signed.now, terms)
+    return replace(head, last_timestamp=signed.at, last_seen=max(head.last_seen, signed.now), agent=_report(head, signed.message, notes), beat_s=beat_s)
 
 
-def _beat(head: Head, now: int, terms: Terms) -> int:
-    changed = _notes(head).get("changed", 0)
-    return terms.beat_s if now - changed < IDLE_MS else terms.idle_beat_s
+def _beat(notes: Mapping[str, Any], now: int, terms: Terms) -> int:
+    return terms.beat_s if now - notes.get("changed", 0) < IDLE_MS else terms.idle_beat_s
 
 
 # -- the agent's report, with the relay's notes in it
@@ -226,25 +226,29 @@ def _boot(message: wire.Push) -> str:
     return boot[:64] if isinstance(boot, str) else ""
 
 
-def _notes(head: Head) -> dict[str, Any]:
-    notes: dict[str, Any] = json.loads(head.agent).get(_MARK) or {}
+@lru_cache(maxsize=64)
+def _said(agent: str) -> Mapping[str, Any]:
+    """An agent's report; one message asks for the same one several times."""
+    found: dict[str, Any] = msgspec.json.decode(agent)
+    return found
+
+
+def _notes(head: Head) -> Mapping[str, Any]:
+    notes: dict[str, Any] = _said(head.agent).get(_MARK) or {}
     return notes
 
 
 def _noted(head: Head, **notes: object) -> Head:
-    report = json.loads(head.agent)
-    report[_MARK] = {**(report.get(_MARK) or {}), **notes}
-    return replace(head, agent=_as_text(report))
+    return replace(head, agent=_as_text({**_said(head.agent), _MARK: {**_notes(head), **notes}}))
 
 
-def _report(head: Head, message: wire.Push) -> str:
-    """What the agent says of itself now; who it is it need not repeat beside every change."""
-    before = json.loads(head.agent)
+def _report(head: Head, message: wire.Push, notes: Mapping[str, Any]) -> str:
+    """What the agent says of itself now, with our notes; who it is it need not repeat beside every change."""
+    before = _said(head.agent)
     report = {name: before[name] for name in _WHO if name in before} | {name: value for name, value in message.agent.items() if name != _MARK}
     if len(_as_text(report)) > LARGEST_REPORT:
         report = {name: value for name, value in report.items() if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 200)}
         report = dict(list(report.items())[:20])
-    notes = _notes(head)
     return _as_text({**report, _MARK: notes} if notes else report)
 
 

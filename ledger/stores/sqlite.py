@@ -141,9 +141,21 @@ class SqliteStore:
 
     # -- reading
 
+    @contextmanager
+    def _glance(self) -> Iterator[sqlite3.Connection]:
+        """For a short look before a write. Nobody writing, it is had by the writer's connection, which remembers what it wrote: any other
+        one reads the file's pages anew after each change."""
+        is_free = not self._file.in_transaction() and self._pen.acquire(blocking=False)
+        try:
+            with plain_errors(self._file):
+                yield self._file.writer() if is_free else self._file.connection()
+        finally:
+            if is_free:
+                self._pen.release()
+
     def head(self, tenant: str, source: str) -> Head | None:
-        with plain_errors(self._file):
-            return _head(self._file.connection(), tenant, source)
+        with self._glance() as sql:
+            return _head(sql, tenant, source)
 
     def heads(self, tenant: str) -> list[Head]:
         return [_as_head(row) for row in self._all(f"SELECT {_HEAD} FROM ledger_heads WHERE tenant = ? ORDER BY source", tenant)]
@@ -152,11 +164,13 @@ class SqliteStore:
         return [str(name) for (name,) in self._all("SELECT DISTINCT tenant FROM ledger_heads ORDER BY tenant")]
 
     def hashes(self, tenant: str, source: str, lease: str, refs: Sequence[Ref]) -> dict[Ref, int]:
-        query = f"SELECT hash FROM ledger_rows WHERE {_REF} AND lease = ?"
-        with plain_errors(self._file):
-            sql = self._file.connection()
-            found = {ref: sql.execute(query, (tenant, source, ref.kind, ref.id, lease)).fetchone() for ref in refs}
-        return {ref: int.from_bytes(row[0], "big") for ref, row in found.items() if row}
+        found: dict[Ref, int] = {}
+        with self._glance() as sql:
+            for kind in {ref.kind for ref in refs}:
+                ids = [ref.id for ref in refs if ref.kind == kind]
+                query = f"SELECT id, hash FROM ledger_rows WHERE tenant = ? AND source = ? AND kind = ? AND lease = ? AND id IN ({','.join('?' * len(ids))})"
+                found |= {Ref(kind, id): int.from_bytes(hash, "big") for id, hash in sql.execute(query, (tenant, source, kind, lease, *ids))}
+        return found
 
     def changes(self, tenant: str, source: str, lease: str, after: int) -> tuple[list[Row], list[Tombstone]]:
         newer = "WHERE r.tenant = ? AND r.source = ? AND r.lease = ? AND r.seq > ? ORDER BY r.seq, r.kind, r.id"
@@ -262,7 +276,8 @@ def _write(sql: sqlite3.Connection, change: _Change) -> None:
         sql.executemany(f"DELETE FROM ledger_rows WHERE {_REF}", refs)
         sql.executemany(_BURY, [(*ref, stone.lease, stone.seq, stone.at) for ref, stone in zip(refs, change.gone, strict=True)])
     if change.puts:
-        sql.executemany(f"DELETE FROM ledger_tombstones WHERE {_REF}", [(tenant, source, row.ref.kind, row.ref.id) for row in change.puts])
+        if sql.execute("SELECT 1 FROM ledger_tombstones WHERE tenant = ? AND source = ? LIMIT 1", (tenant, source)).fetchone():
+            sql.executemany(f"DELETE FROM ledger_tombstones WHERE {_REF}", [(tenant, source, row.ref.kind, row.ref.id) for row in change.puts])
         sql.executemany(_PUT, [
             (tenant, source, row.ref.kind, row.ref.id, row.body, row.hash.to_bytes(32, "big"), row.lease, row.seq, row.code)
             for row in change.puts

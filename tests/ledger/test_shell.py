@@ -75,6 +75,9 @@ class House:
             case "/echo":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return [environ["wsgi.input"].read(), environ["QUERY_STRING"].encode()]
+            case "/two-lines":
+                start("200 OK", [("X-Made", "of\r\nSet-Cookie: parts")])
+                return [b""]
             case "/bad":
                 raise ZeroDivisionError
         start("404 Not Found", [])
@@ -354,6 +357,17 @@ def test_whoever_speaks_without_end_is_cut_off(house: House, monkeypatch: pytest
 def test_a_failure_of_the_app_tells_nothing_of_its_inside(house: House) -> None:
     status, headers, body = house.ask("/bad")
     assert status == 500 and b"ZeroDivision" not in body and headers["content-type"] == "application/problem+json"
+
+
+def test_a_header_of_two_lines_never_leaves(house: House) -> None:
+    status, headers, _ = house.ask("/two-lines")
+    assert status == 500 and "set-cookie" not in headers and "x-made" not in headers
+    assert house.ask("/echo")[0] == 200
+
+
+def test_a_head_is_asked_for_without_its_body(house: House) -> None:
+    status, headers, body = house.ask("/kept", method="HEAD")
+    assert status == 200 and int(headers["content-length"]) > 2000 and body == b""
 
 
 def raw(port: int, sent: bytes, *, is_all: bool = True) -> bytes:

@@ -153,6 +153,20 @@ def test_a_transaction_keeps_or_drops_everything_together(store):
     assert store.head(ALICE, LAPTOP) == a_head()
 
 
+def test_a_look_before_a_write_sees_what_this_thread_has_not_committed_and_nobody_else_does(store):
+    store.apply(ALICE, None, a_head(), [a_row("one", 1)])
+    seen = []
+    with store.transaction():
+        store.apply(ALICE, a_head(), a_head(seq=1), [a_row("two", 2)])
+        refs = [Ref("session", "one"), Ref("session", "two"), Ref("usage", "one")]
+        assert store.head(ALICE, LAPTOP).seq == 1 and len(store.hashes(ALICE, LAPTOP, a_head().lease, refs)) == 2
+        other = threading.Thread(target=lambda: seen.append((store.head(ALICE, LAPTOP).seq, len(store.hashes(ALICE, LAPTOP, a_head().lease, refs)))))
+        other.start()
+        other.join(10)
+    assert seen == [(0, 1)], "it neither waits for the writer nor sees what he may yet drop"
+    assert store.head(ALICE, LAPTOP).seq == 1
+
+
 def test_a_conflict_within_a_transaction_leaves_it_to_the_caller(store):
     with store.transaction() as sql:
         sql.execute("CREATE TABLE places(n)")
