@@ -9,6 +9,7 @@ from marshmallow import RAISE
 
 from ledger import signing, wire
 from ledger.errors import Busy, Conflict, Full, Unusable
+from ledger.messages import TakenSchema
 from ledger.record import Ref, hash_of, to_hex
 from ledger.stores.memory import MemoryStore
 from relay.limits import Buckets, Limits, Rate
@@ -230,8 +231,8 @@ def test_what_is_answered_is_what_the_definition_says_and_nothing_else():
     office.push.apart = lambda tenant: 30
     for reply in (sender.push({"a": "{}", "broken": "{"}, commit=True), sender.send(sender.message("beat")), sender.send(sender.message("bye"))):
         assert reply.status == 200
-        wire.TakenSchema(unknown=RAISE).load(reply.document)
-    assert set(reply.document) == set(wire.TakenSchema().fields)
+        TakenSchema(unknown=RAISE).load(reply.document)
+    assert set(reply.document) == set(TakenSchema().fields)
 
 
 def test_the_last_batch_again_is_answered_as_the_first_time_and_changes_nothing(any_office):
