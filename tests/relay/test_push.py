@@ -7,7 +7,7 @@ import json
 import pytest
 from marshmallow import RAISE
 
-from ledger import signing, wire
+from ledger import signing
 from ledger.errors import Busy, Conflict, Full, Unusable
 from ledger.messages import TakenSchema
 from ledger.record import Ref, hash_of, to_hex
