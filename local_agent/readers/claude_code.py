@@ -112,7 +112,7 @@ class ClaudeReader:
         paths: list[str]
         if first:
             self._looked_at = self._met_at = now
-            paths = self._ahead.paths if self._ahead else self._walk.full()
+            paths = sorted(self._ahead.paths if self._ahead else self._walk.full(), key=_inner_first)
             gone = self._files.missing(paths, self._walk)
             paths = [path for path in paths if path not in known or self._looks_changed(path)]
         else:
@@ -313,3 +313,9 @@ def _names_of(paths: list[str]) -> str:
     """The first of them by their names; where they lie is nobody's business."""
     more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
     return pathtext.shown(", ".join(os.path.basename(path) for path in paths[:NAMED])) + more
+
+
+def _inner_first(path: str) -> str:
+    """By path, but what lies in a session's folder before the session's own file: read so, nearly every line meets only lines that
+    count more than it does, and nothing that was counted must be taken back."""
+    return path.replace(os.sep, "\0")

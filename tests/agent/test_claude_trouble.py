@@ -519,3 +519,28 @@ def test_a_kill_at_any_statement_costs_a_second_reading_and_nothing_else(home: H
     with closing(Desk(tmp_path / "archive.db", home.folder)) as desk:
         desk.look()
         assert desk.state() == expected
+
+
+def test_an_archive_of_an_earlier_version_that_kept_no_keys_is_read_on(home: Home, tmp_path: Path) -> None:
+    several(home)
+    desk = Desk(tmp_path / "archive.db", home.folder)
+    desk.look()
+    with desk.archive.step() as step:
+        step.sql.execute("DROP TABLE claude_keys")
+    several(home)
+    home.write(*(line(f"msg_{n}", 50 + n, at=NOW - n) for n in range(50)), name="more.jsonl")
+    with closing(desk.again()) as again:
+        again.look()
+        assert again.state() == read_alone(tmp_path / "anew.db", home.folder)
+
+
+def test_the_keys_of_many_small_steps_become_one_row_and_stay_what_they_were(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_agent.readers.claude.keys.MANY_ROWS", 3)
+    desk = Desk(tmp_path / "archive.db", home.folder)
+    for n in range(6):
+        home.write(line(f"msg_{n}", 1), line(f"msg_{n // 2}", n + 2, request="other"), name=f"{n:036}.jsonl")
+        desk.look()
+        desk = desk.again()
+    with closing(desk):
+        assert desk.state() == read_alone(tmp_path / "anew.db", home.folder)
+        assert desk.archive.store.connection().execute("SELECT count(*) <= 4 FROM claude_keys").fetchone() == (1,)

@@ -1,7 +1,7 @@
 """Keeps the lines that were read, decides which of them count, and knows which sessions that changes.
 
-In memory there is one number for each line: where it is kept, and what kind it is. Everything else is in the archive
-and is fetched for the few answers that several lines tell of.
+In memory there is one number for each line: where it is kept. Everything else is in the archive and is fetched for the few
+answers that several lines tell of.
 """
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from local_agent.readers.claude import tally
 from local_agent.readers.claude.batch import Batch, Kind
-from local_agent.readers.claude.chunks import SLOT_BITS, Chunks, place_of
+from local_agent.readers.claude.chunks import Chunks, place_of
 from local_agent.readers.claude.files import File
+from local_agent.readers.claude.keys import Keys, Place
 from local_agent.readers.claude.rank import Rival, settle
 from local_agent.readers.claude.tables import (
-    CHUNK_BITS,
     CLASS,
     DEAD,
     KEY,
@@ -24,9 +24,9 @@ from local_agent.readers.claude.tables import (
     MARKS,
     NAMELESS,
     OFFSET,
-    PER_CHUNK,
     REQUEST_SHIFT,
     SESSION,
+    SLOT_BITS,
     SPEED,
     SYNTHETIC,
     UNKNOWN,
@@ -40,17 +40,13 @@ from local_agent.readers.claude.totals import Totals
 if TYPE_CHECKING:
     import sqlite3
 
-Pointer = int
-"""A line's place << 2 | its kind."""
-LOADED_AT_ONCE = 200
-LINE_BYTES = WIDTH * 8
 
 
 class Book:
     """Owned by one reader; works for one step after the other, each with its connection."""
 
     def __init__(self) -> None:
-        self.index: dict[int, Pointer | tuple[Pointer, ...]] = {}
+        self._keys: Keys | None = None
         self.paths: dict[int, str] = {}
         self.sessions: dict[str, int] = {}
         self.classes: dict[tuple[str, str, int], int] = {}
@@ -68,8 +64,8 @@ class Book:
     # -- opening
 
     def load(self, sql: sqlite3.Connection, files: Iterable[File]) -> None:
-        """Everything that must be in memory, from the archive as it was committed."""
-        self.index.clear()
+        """What must be in memory, from the archive as it was committed."""
+        self._keys = None
         self._kinds.clear()
         self.totals.forget()
         self._begin(None)
@@ -78,28 +74,14 @@ class Book:
         self.class_list = [(model, name, reported) for model, name, reported in sql.execute("SELECT model, price_class, reported FROM claude_classes ORDER BY id")]
         self.classes = {each: n for n, each in enumerate(self.class_list)}
         self.totals.synthetic = {n for n, each in enumerate(self.class_list) if each[0] == SYNTHETIC}
-        found = sql.execute("SELECT id, lines FROM claude_chunks")
-        while chunks := found.fetchmany(LOADED_AT_ONCE):
-            self._load_chunks(chunks)
 
-    def _load_chunks(self, chunks: list[tuple[int, bytes]]) -> None:
-        words = array("q", b"".join([blob for _, blob in chunks]))
-        places: list[int] = []
-        for id, blob in chunks:
-            first = place_of(id >> CHUNK_BITS, (id & (1 << CHUNK_BITS) - 1) * PER_CHUNK)
-            places += range(first << 2, first + len(blob) // LINE_BYTES << 2, 4)
-        index, keys, pointers = self.index, words[KEY::WIDTH], [place | marks & KIND_MASK for place, marks in zip(places, words[MARKS::WIDTH], strict=True)]
-        distinct = set(keys)
-        if len(distinct) == len(keys) and 0 not in distinct and index.keys().isdisjoint(distinct):
-            index.update(zip(keys, pointers, strict=True))
-            return
-        for key, pointer in zip(keys, pointers, strict=True):
-            if key not in index:
-                index[key] = pointer
-            elif pointer & KIND_MASK != DEAD:
-                known = index[key]
-                index[key] = (*known, pointer) if isinstance(known, tuple) else (known, pointer)
-        index.pop(0, None)  # where nothing stands any more
+    @property
+    def keys(self) -> Keys:
+        """Within a step."""
+        if self._keys is None:
+            assert self._sql is not None
+            self._keys = Keys(self._sql)
+        return self._keys
 
     # -- a step
 
@@ -125,75 +107,64 @@ class Book:
 
     def _add(self, file: File, words: array[int], runs: list[tally.Run]) -> None:
         """Lines without a rival are kept and counted all together, the others one by one. *runs* is what all of them add up to."""
-        plain, rivals = self._parted(words)
+        rivals = self.keys.add_new(words[KEY::WIDTH], place_of(file.id, file.slots))
+        contested = [tuple(words[n * WIDTH : (n + 1) * WIDTH]) for n in rivals]
         if rivals:
-            runs = tally.runs(plain, self.totals.synthetic)
-        first = self._chunks.add(file, plain)
-        self.index.update(zip(plain[KEY::WIDTH], _pointers(plain, first), strict=True))
+            words = _without(words, rivals)
+            runs = tally.runs(words, self.totals.synthetic)
+        self._chunks.add(file, words)
         for run in runs:
             self.totals.add_run(*run)
-        for line in rivals:
-            self._contest(file, line)
+        if contested:
+            self._contest(file, contested)
 
-    def _parted(self, words: array[int]) -> tuple[array[int], list[Words]]:
-        """Lines whose answer nobody told of before, and those about answers that other lines tell of, too."""
-        index, keys = self.index, words[KEY::WIDTH]
-        first = set(keys)
-        if len(first) == len(keys) and index.keys().isdisjoint(first):
-            return words, []
-        plain, rivals, done = array("q"), [], 0
-        first -= index.keys() & first
-        for n, key in enumerate(keys):
-            if key in first:
-                first.discard(key)
-            else:
-                plain += words[done * WIDTH : n * WIDTH]
-                done = n + 1
-                rivals.append(tuple(words[n * WIDTH : done * WIDTH]))
-        return plain + words[done * WIDTH :], rivals
+    def _contest(self, file: File, lines: list[Words]) -> None:
+        """Lines about answers that other lines tell of, too."""
+        others = [words for words in lines if not self._replaces(file, words)]
+        first = self._chunks.add(file, array("q", [word for words in others for word in words]))
+        for place, words in enumerate(others, first):
+            known = self.keys.places(words[KEY])
+            self.keys.add(words[KEY], place)
+            if not self._changes_nothing(file, words, known):
+                self._settle(self._winners(known), self._winners((*known, place)))
 
-    def _contest(self, file: File, words: Words) -> None:
-        """A line about an answer that other lines tell of, too."""
-        held = self.index[words[KEY]]
-        known = held if isinstance(held, tuple) else (held,)
-        kind, key = words[MARKS] & KIND_MASK, words[KEY]
-        here = self._same_line(file, words, known)
-        if here is None:
-            after = self.index[key] = (*known, self._keep(file, words) << 2 | kind)
-            # It cannot count while a better kind of line is there, whatever it says.
-            if kind <= min(pointer & KIND_MASK for pointer in known):
-                self._settle(self._winners(known), self._winners(after))
-        elif _fuller(words, self._chunks.words(here >> 2)):
-            before = self._winners(known)
-            self._chunks.replace(here >> 2, words)
-            self._settle(before, self._winners(known))
+    def _replaces(self, file: File, words: Words) -> bool:
+        """Whether this file has a line about the same request already; the fuller of the two is kept."""
+        if words[MARKS] & LOOSE:
+            return False
+        known = self.keys.places(words[KEY])
+        for place in known:
+            if place >> SLOT_BITS == file.id:
+                held = self._chunks.words(place)
+                if (held[MARKS] ^ words[MARKS]) & ~SPEED == 0:
+                    if _order(words) < _order(held):
+                        before = self._winners(known)
+                        self._chunks.replace(place, words)
+                        self._settle(before, self._winners(known))
+                    return True
+        return False
 
-    def _keep(self, file: File, words: Words) -> int:
-        return self._chunks.add(file, array("q", words))
+    def _changes_nothing(self, file: File, words: Words, known: tuple[Place, ...]) -> bool:
+        """Whether one of the known lines goes before this one whatever else there is: a better kind, or the same request told of better."""
+        marks = words[MARKS]
+        for place in known:
+            held = self._chunks.words(place)
+            if held[MARKS] & KIND_MASK < marks & KIND_MASK:
+                return True
+            if (held[MARKS] ^ marks) & ~SPEED == 0:
+                ours, theirs = _order(words), _order(held)
+                if theirs[:2] < ours[:2] or (theirs[:2] == ours[:2] and (self.paths[place >> SLOT_BITS], theirs) < (file.path, ours)):
+                    return True
+        return False
 
-    def _same_line(self, file: File, words: Words, known: tuple[Pointer, ...]) -> Pointer | None:
-        """Where this file's line about the same request is kept, if it has one."""
-        for pointer in known:
-            if pointer >> SLOT_BITS + 2 == file.id and not words[MARKS] & LOOSE:
-                marks = self._chunks.words(pointer >> 2)[MARKS]
-                if (marks ^ words[MARKS]) & ~SPEED == 0:
-                    return pointer
-        return None
-
-    def _drop(self, place: int) -> None:
+    def _drop(self, place: Place) -> None:
         """A line that was counted in passing is looked at again; it counts no more until then."""
         words = self._chunks.words(place)
         if words[MARKS] & KIND_MASK == DEAD:
             return
-        known = self.index[words[KEY]]
-        pointers = known if isinstance(known, tuple) else (known,)
-        before = self._winners(pointers)
-        left = tuple(pointer for pointer in pointers if pointer >> 2 != place)
-        if left:
-            self.index[words[KEY]] = left if len(left) > 1 else left[0]
-        else:
-            del self.index[words[KEY]]
-        after = self._winners(left)
+        before = self._winners(self.keys.places(words[KEY]))
+        self.keys.drop(words[KEY], place)
+        after = self._winners(self.keys.places(words[KEY]))
         self._chunks.replace(place, (0, DEAD) + (0,) * (WIDTH - 2))
         self._settle(before, after)
 
@@ -208,35 +179,30 @@ class Book:
     def move(self, file: File, path: str) -> None:
         """The file has another name from now on; by their names files are told apart where their lines are worth the same."""
         assert self._sql is not None
-        held = [self.index.get(words[KEY]) for _, words in lines_of(self._sql, file.id)]
-        rivals = [known for known in dict.fromkeys(held) if isinstance(known, tuple)]
+        held = [self.keys.places(words[KEY]) for _, words in lines_of(self._sql, file.id)]
+        rivals = [known for known in dict.fromkeys(held) if len(known) > 1]
         before = [self._winners(known) for known in rivals]
         self.paths[file.id] = path
         for known, winners in zip(rivals, before, strict=True):
             self._settle(winners, self._winners(known))
 
-    def _winners(self, known: tuple[Pointer, ...]) -> dict[Pointer, Words]:
-        words = self._chunks.words
-        if len(known) == 1:
-            return {known[0]: words(known[0] >> 2)}
-        if not known:
-            return {}
-        lines = {pointer: words(pointer >> 2) for pointer in known}
-        rivals = [self._rival(pointer, line) for pointer, line in lines.items()]
-        return {rival.place: lines[rival.place] for rival in settle(rivals)}
+    def _winners(self, known: tuple[Place, ...]) -> dict[Place, Words]:
+        lines = {place: self._chunks.words(place) for place in known}
+        rivals = [self._rival(place, words) for place, words in lines.items() if words[MARKS] & KIND_MASK != DEAD]
+        if len(rivals) > 1:
+            rivals = settle(rivals)
+        return {rival.place: lines[rival.place] for rival in rivals}
 
-    def _rival(self, pointer: Pointer, words: Words) -> Rival:
+    def _rival(self, place: Place, words: Words) -> Rival:
         marks = words[MARKS]
-        return Rival(
-            marks & KIND_MASK, marks >> REQUEST_SHIFT, tokens_of(words), marks & SPEED, self.paths[pointer >> SLOT_BITS + 2], words[OFFSET], pointer
-        )
+        return Rival(marks & KIND_MASK, marks >> REQUEST_SHIFT, tokens_of(words), marks & SPEED, self.paths[place >> SLOT_BITS], words[OFFSET], place)
 
-    def _settle(self, before: dict[Pointer, Words], after: dict[Pointer, Words]) -> None:
-        for pointer, words in before.items():
-            if after.get(pointer) != words:
+    def _settle(self, before: dict[Place, Words], after: dict[Place, Words]) -> None:
+        for place, words in before.items():
+            if after.get(place) != words:
                 self.totals.account(words, -1)
-        for pointer, words in after.items():
-            if before.get(pointer) != words:
+        for place, words in after.items():
+            if before.get(place) != words:
                 self.totals.account(words, 1)
 
     # -- names for sessions and classes
@@ -281,9 +247,8 @@ class Book:
                 if words[SESSION] == session and words[MARKS] & KIND_MASK != DEAD and self._is_winner(place_of(file, slot), words):
                     yield words
 
-    def _is_winner(self, place: int, words: Words) -> bool:
-        known = self.index[words[KEY]]
-        return not isinstance(known, tuple) or place in {pointer >> 2 for pointer in self._winners(known)}
+    def _is_winner(self, place: Place, words: Words) -> bool:
+        return self.keys.is_alone(words[KEY]) or place in self._winners(self.keys.places(words[KEY]))
 
     # -- into the archive
 
@@ -295,6 +260,8 @@ class Book:
         if self._new_classes:
             self._sql.executemany("INSERT INTO claude_classes VALUES (?, ?, ?, ?)", self._new_classes)
         self._chunks.flush()
+        if self._keys is not None:
+            self._keys.flush(self._sql)
         self.totals.flush(self._sql)
 
     def end(self) -> None:
@@ -306,14 +273,18 @@ class Book:
 def _name(words: array[int], sessions: list[int], classes: list[int]) -> None:
     """Turn a batch's own numbers of sessions and classes into those that are kept."""
     for column, names in ((SESSION, sessions), (CLASS, classes)):
-        words[column::WIDTH] = array("q", [names[n] for n in words[column::WIDTH]])
+        words[column::WIDTH] = array("q", names * (len(words) // WIDTH) if len(names) == 1 else [names[n] for n in words[column::WIDTH]])
 
 
-def _pointers(words: array[int], first: int) -> list[Pointer]:
-    return [place << 2 | marks & KIND_MASK for place, marks in enumerate(words[MARKS::WIDTH], first)]
+def _without(words: array[int], lines: list[int]) -> array[int]:
+    """All but some of the lines."""
+    left, done = array("q"), 0
+    for n in lines:
+        left += words[done * WIDTH : n * WIDTH]
+        done = n + 1
+    return left + words[done * WIDTH :]
 
 
-def _fuller(new: Words, old: Words) -> bool:
-    """Whether of two lines of one file about one request the new one counts."""
-    ours, theirs = (tokens_of(new), new[MARKS] & SPEED), (tokens_of(old), old[MARKS] & SPEED)
-    return ours > theirs or (ours == theirs and new[OFFSET] < old[OFFSET])
+def _order(words: Words) -> tuple[int, int, int]:
+    """Of two lines of one file about one request the one that is less in this counts."""
+    return -tokens_of(words), -(words[MARKS] & SPEED), words[OFFSET]

@@ -4,14 +4,12 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from local_agent.readers.claude.tables import CHUNK_BITS, PER_CHUNK, WIDTH, Words
+from local_agent.readers.claude.tables import CHUNK_BITS, PER_CHUNK, SLOT_BITS, WIDTH, Words
 
 if TYPE_CHECKING:
     import sqlite3
 
     from local_agent.readers.claude.files import File
-
-SLOT_BITS = 26
 
 
 def place_of(file: int, slot: int) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from local_agent.fastjson import Decoder, MsgspecError, Struct
+from local_agent.fastjson import Decoder, Meta, MsgspecError, Struct
 
 MARK = b'"usage":{'
 MOST_BITS = 53
@@ -20,25 +20,32 @@ DAMAGED, NO_TIME, NO_COUNT, EMPTY_ID, NO_VERSION, TOO_LONG = (
     "damaged line", "no time", "no count", "empty id", "unknown version", "line too long")  # fmt: skip
 
 
+Count = Annotated[int, Meta(ge=0, lt=1 << MOST_BITS)]
+Name = Annotated[str, Meta(min_length=1)]
+
+
+# Fields stand in the order in which the tool writes them: the decoder looks for the next one first.
+
+
 class Lifetimes(Struct, gc=False):
-    ephemeral_5m_input_tokens: int = 0
-    ephemeral_1h_input_tokens: int = 0
+    ephemeral_1h_input_tokens: Count = 0
+    ephemeral_5m_input_tokens: Count = 0
 
 
-class Usage(Struct, gc=False):
-    input_tokens: int
-    output_tokens: int
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation: Lifetimes | None = None
-    speed: Literal["standard", "fast"] | None = None
+class Usage(Struct, gc=False, kw_only=True):
+    input_tokens: Count
+    cache_creation_input_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
+    output_tokens: Count
     service_tier: Literal["standard", "priority", "batch"] | None = None
+    cache_creation: Lifetimes | None = None
     inference_geo: Literal["not_available", "global", "us"] | None = None
+    speed: Literal["standard", "fast"] | None = None
 
 
-class Message(Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
+class Message(Struct, gc=False, kw_only=True):
+    model: Name | None = None
+    id: Name | None = None
     usage: Usage | None = None
 
 
@@ -46,7 +53,7 @@ class Echo(Struct, gc=False):
     """What an agent_progress line repeats of a sub-agent's answer."""
 
     timestamp: str | None = None
-    requestId: str | None = None
+    requestId: Name | None = None
     message: Message | None = None
 
 
@@ -54,12 +61,12 @@ class Progress(Struct, gc=False):
     message: Echo | None = None
 
 
-class Line(Struct, gc=False):
-    timestamp: str | None = None
-    requestId: str | None = None
-    sessionId: str | None = None
+class Line(Struct, gc=False, kw_only=True):
     isSidechain: bool | None = None
     message: Message | None = None
+    requestId: Name | None = None
+    timestamp: str | None = None
+    sessionId: Name | None = None
     version: str | None = None
     gitBranch: str | None = None
     costUSD: float | None = None
@@ -94,10 +101,10 @@ def lenient(raw: bytes) -> Line | None:
     if usage is None or message is None:
         return None
     line = Line(
-        _string(found.get("timestamp")), _string(found.get("requestId")), _string(found.get("sessionId")), _true(found.get("isSidechain")),
-        Message(_string(message.get("id")), _string(message.get("model")), _usage(usage)), _string(found.get("version")),
-        _string(found["gitBranch"]) if isinstance(found.get("gitBranch"), str) else None, _cost(found.get("costUSD")),
-        found.get("isApiErrorMessage") is True,
+        isSidechain=_true(found.get("isSidechain")), message=Message(model=_string(message.get("model")), id=_string(message.get("id")), usage=_usage(usage)),
+        requestId=_string(found.get("requestId")), timestamp=_string(found.get("timestamp")), sessionId=_string(found.get("sessionId")),
+        version=_string(found.get("version")), gitBranch=_string(found["gitBranch"]) if isinstance(found.get("gitBranch"), str) else None,
+        costUSD=_cost(found.get("costUSD")), isApiErrorMessage=found.get("isApiErrorMessage") is True,
     )  # fmt: skip
     return _as_echo(line, found) if "message" not in found else line
 
@@ -154,15 +161,16 @@ def _usage(usage: dict[str, object]) -> Usage:
     nested = usage.get("cache_creation")
     lifetimes = None
     if isinstance(nested, dict):
-        lifetimes = Lifetimes(*(_count(nested.get(f"ephemeral_{life}_input_tokens", 0), null=False) for life in ("5m", "1h")))
+        lifetimes = Lifetimes(*(_count(nested.get(f"ephemeral_{life}_input_tokens", 0), null=False) for life in ("1h", "5m")))
     elif nested == []:
         lifetimes = Lifetimes()
     elif nested is not None:
         raise Damage(NO_COUNT)
     tier, geo = usage.get("service_tier"), usage.get("inference_geo")
     return Usage(
-        input, output, written, read, lifetimes, "fast" if speed == "fast" else "standard" if speed else None, "batch" if tier == "batch" else None,
-        "us" if geo == "us" else None,
+        input_tokens=input, output_tokens=output, cache_creation_input_tokens=written, cache_read_input_tokens=read, cache_creation=lifetimes,
+        speed="fast" if speed == "fast" else "standard" if speed else None, service_tier="batch" if tier == "batch" else None,
+        inference_geo="us" if geo == "us" else None,
     )  # fmt: skip
 
 

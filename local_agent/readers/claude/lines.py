@@ -131,7 +131,10 @@ class Lines:
 
     def _forgiven(self, raw: bytes) -> Line | None:
         try:
-            return lenient(raw)
+            line = lenient(raw)
+            if line is not None:
+                check(line, line.message or echo_of(line) or Message())
+            return line
         except Damage as damage:
             self.batch.skip(str(damage))
             return None
@@ -163,7 +166,7 @@ class Lines:
 
     def _titles(self, source: Bytes, first: int, last: int) -> None:
         buffer, position = source.buffer, first
-        while (hit := buffer.find(SUMMARY, position, last)) >= 0:
+        while (hit := source.find(SUMMARY, position, last)) >= 0:
             position = buffer.find(NEWLINE, hit)
             if hit == first or buffer[hit - 1] == 10:
                 try:

@@ -1,11 +1,13 @@
 """Lines that may count, as the numbers that are kept of them."""
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Iterable
+from struct import Struct
 
 from local_agent.readers.claude.batch import Batch, Kind
-from local_agent.readers.claude.forms import MOST_BITS, Line, Message
+from local_agent.readers.claude.forms import Line, Message
 from local_agent.readers.claude.tables import (
     DAY_MS,
     LOOSE,
@@ -18,7 +20,7 @@ from local_agent.readers.claude.tables import (
     UNKNOWN,
 )
 from local_agent.readers.claude.tally import CLASS_BITS, Run
-from local_agent.readers.claude.valid import check, versions
+from local_agent.readers.claude.valid import check, instant, versions
 
 PRIME = (1 << 61) - 1
 REQUEST_TAIL = 7
@@ -26,17 +28,19 @@ REQUEST_TAIL = 7
 LONG_FROM = 32_000
 """No model costs more below so long a prompt."""
 MOST_DAYS = 10_000
-MOST_MINUTES = 1_000
+MOST_HOURS = 1_000
 
 Threshold = Callable[[str, int], int | None]
 Found = tuple[int, bool, Line, Message, int, int]
 """One line that may count: its tokens, whether it names a speed, what it says, where it stands and what kind it is."""
 from_bytes = int.from_bytes
+# Python's own hash of a number is its rest by this prime, found without a division; only on a small computer it is another's.
+_rest: Callable[[int], int] = hash if sys.hash_info.modulus == PRIME else lambda number: number % PRIME
 
 
 def key_of(name: str) -> int:
     """A message's id as a number. Ids are long and random, so two that fall together are not to be feared."""
-    return from_bytes(name.encode("utf-8", "surrogatepass"), "big") % PRIME
+    return _rest(from_bytes(name.encode("utf-8", "surrogatepass"), "big"))
 
 
 class LongPrompts:
@@ -73,7 +77,7 @@ class Packer:
 
     def _packed(self, found: Iterable[Found], extra: int) -> tuple[array[int], list[Run]]:
         """Raises Damage if one of the lines may not count. The hot loop of packing: everything is local."""
-        kinds, long_above, minutes = self._kinds, self._long.above, _minutes
+        kinds, long_above, hours, minutes, seconds, parts, rest = self._kinds, self._long.above, _hours, _MINUTES, _SECONDS, _PARTS, _rest
         words: list[int] = []
         runs: list[Run] = []
         row: list[int] = []
@@ -85,24 +89,24 @@ class Packer:
             name, request, model, time = message.id, line.requestId, message.model, line.timestamp
             fresh, output, read = usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens  # type: ignore[union-attr]
             five, nested = usage.cache_creation_input_tokens, usage.cache_creation  # type: ignore[union-attr]
-            bits, hour = five, 0
+            hour = 0
             if nested is not None:
                 five, hour = nested.ephemeral_5m_input_tokens, nested.ephemeral_1h_input_tokens
             prompt = fresh + five + hour + read
-            if name and request and model and line.sessionId and line.version in versions and not (bits | five | hour | fresh | output | read) >> MOST_BITS:
-                try:
-                    at = minutes[time[:17]] + _SECONDS[time[17:19]] + _PARTS[time[19:]]  # type: ignore[index]
-                except (KeyError, TypeError):
-                    at = _learn(check(line, message), time or "")
-            else:
+            if line.version not in versions:
+                check(line, message)
+            try:
+                at = hours[time[:14]] + minutes[time[14:17]] + seconds[time[17:19]] + parts[time[19:]]  # type: ignore[index]
+            except (KeyError, TypeError):
                 at = check(line, message)
+                _learn(time or "")
             marks = extra | kind
             if speedy:
                 marks |= SPEED
             if name is None:
                 key, marks = key_of(f"{self._path}\n{offset}"), marks | NAMELESS
             else:
-                key = from_bytes(name.encode(), "big") % PRIME
+                key = rest(from_bytes(name.encode(), "big"))
             if request is not None:
                 marks |= from_bytes(request[-REQUEST_TAIL:].encode()[-REQUEST_TAIL:], "big") << REQUEST_SHIFT
             cost = -1 if line.costUSD is None else _picos(line.costUSD)
@@ -141,7 +145,7 @@ class Packer:
                 runs.append((session, slot, row))
             if model == SYNTHETIC:
                 row[7] -= 1
-        return array("q", words), runs
+        return array("q", Struct(f"{len(words)}q").pack(*words)), runs
 
     def _session(self, name: str) -> int:
         known = self._sessions.get(name)
@@ -151,20 +155,20 @@ class Packer:
         return known
 
 
-_minutes: dict[str, int] = {}
-"""When minutes that were met before began: "2026-11-20T18:00:" and so on."""
+_hours: dict[str, int] = {}
+"""When hours that were met before began: "2026-11-20T18:" and so on. Reading a time letter by letter is slow."""
+_MINUTES = {f"{n:02}:": n * 60_000 for n in range(60)}
 _SECONDS = {f"{n:02}": n * 1000 for n in range(60)}
 _PARTS = {f".{n:03}Z": n for n in range(1000)}
 
 
-def _learn(at: int, time: str) -> int:
-    """Remember the minute of a time in the usual spelling, which was found to be *at*; reading it letter by letter is slow."""
-    seconds, part = _SECONDS.get(time[17:19]), _PARTS.get(time[19:])
-    if seconds is not None and part is not None and time[10] == "T":
-        if len(_minutes) > MOST_MINUTES:
-            _minutes.clear()
-        _minutes[time[:17]] = at - seconds - part
-    return at
+def _learn(time: str) -> None:
+    """Remember when the hour of a time began."""
+    began = instant(f"{time[:14]}00:00.000Z")
+    if began is not None:
+        if len(_hours) > MOST_HOURS:
+            _hours.clear()
+        _hours[time[:14]] = began
 
 
 def _picos(cost: float) -> int:

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS claude_parts(session INTEGER NOT NULL, file INTEGER N
   context_at INTEGER NOT NULL, context INTEGER NOT NULL, PRIMARY KEY(session, file)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claude_classes(id INTEGER PRIMARY KEY, model TEXT NOT NULL, price_class TEXT NOT NULL, reported INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS claude_chunks(id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS claude_keys(id INTEGER PRIMARY KEY, keys BLOB NOT NULL, places BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS claude_days(day INTEGER NOT NULL, class INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
   write_5m INTEGER NOT NULL, write_1h INTEGER NOT NULL, read INTEGER NOT NULL, requests INTEGER NOT NULL, cost INTEGER NOT NULL,
   PRIMARY KEY(day, class)) WITHOUT ROWID
@@ -32,7 +33,8 @@ WIDTH = 12
 KEY, MARKS, OFFSET, AT, SESSION, CLASS, INPUT, OUTPUT, WRITE_5M, WRITE_1H, READ, COST = range(WIDTH)
 PER_CHUNK = 42
 """So many lines fill a page of the file."""
-CHUNK_BITS = 20
+CHUNK_BITS, SLOT_BITS = 20, 26
+"""A line's place is its file's id times 2^26 plus its number in the file."""
 
 KIND_MASK, SPEED, NAMELESS, LOOSE = 3, 4, 8, 16
 REQUEST_SHIFT = 5
@@ -49,11 +51,15 @@ Words = tuple[int, ...]
 
 def prepare(sql: sqlite3.Connection) -> bool:
     """Make the tables; False if they were there."""
-    if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'claude_days'").fetchone():
-        return False
-    for statement in SCHEMA.split(";"):
-        sql.execute(statement)
-    return True
+    there = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE name IN ('claude_days', 'claude_keys')")}
+    if len(there) < 2:
+        for statement in SCHEMA.split(";"):
+            sql.execute(statement)
+        if there:
+            from local_agent.readers.claude import keys
+
+            keys.fill(sql)
+    return not there
 
 
 def lines_of(sql: sqlite3.Connection, file: int) -> Iterator[tuple[int, Words]]:
