@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from types import ModuleType
+    from typing import NoReturn
 
 QUERY = (
     "WITH names AS MATERIALIZED (SELECT id, model || CASE WHEN '+' || price_class || '+' LIKE '%+fast+%' THEN '-fast' ELSE '' END AS name FROM claude_classes),"
@@ -46,8 +47,8 @@ def is_current(sql: sqlite3.Connection, folders: list[str]) -> bool:
     return True
 
 
-def read(archive: str, folders: list[str]) -> None:
-    """Bring the archive up to date."""
+def read(archive: str, folders: list[str]) -> object:
+    """Bring the archive up to date. What comes back is what was remembered for that, for whoever has no time to forget it."""
     ahead = None
     if not os.path.exists(archive):
         from local_agent.readers.claude.ahead import Ahead
@@ -68,10 +69,12 @@ def read(archive: str, folders: list[str]) -> None:
         if ahead:
             ahead.dismiss()
         raise
+    reader = ClaudeReader(map(Path, folders), ahead=ahead)
     try:
-        ClaudeReader(map(Path, folders), ahead=ahead).poll(opened, clock())
+        reader.poll(opened, clock())
     finally:
         opened.close()
+    return reader
 
 
 def main(words: list[str]) -> int:
@@ -79,11 +82,20 @@ def main(words: list[str]) -> int:
         sys.stderr.write("usage: python -m local_agent.days ARCHIVE FOLDER...\n")
         return 2
     archive, folders = words[0], [os.path.abspath(folder) for folder in words[1:]]
+    kept = None
     if not os.path.exists(archive) or not _current(archive, folders):
-        read(archive, folders)
+        kept = read(archive, folders)
     with _opened(archive) as sql:
         sys.stdout.write("".join([line for (line,) in sql.execute(QUERY)]))
+    del kept
     return 0
+
+
+def run(words: list[str]) -> NoReturn:
+    """The command. Everything is written and closed when main() returns; to tidy up a hundred thousand objects after that is no use to anybody."""
+    code = main(words)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _driver() -> ModuleType:
@@ -107,4 +119,4 @@ def _current(archive: str, folders: list[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(sys.argv[1:])

@@ -15,17 +15,14 @@ from typing import Any
 from ledger.record import hash_of
 from local_agent.fastjson import MsgspecError, decode, encode
 from local_agent.sealing import Seal
+from local_agent.tidy import SECRET_FIELDS, clean
 
 NAMES, ALIASES, SEALED, NONE = "names", "aliases", "sealed", "none"
 LEVELS = (NAMES, ALIASES, SEALED, NONE)
-SECRET_FIELDS = {"project": "project", "title": "session", "git_branch": "branch"}
-"""Fields that name things, and the word that an alias of each begins with."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:\d\d)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FOLDED_PATH = re.compile(r"(?<!\S)-\S+")
 """Claude Code names a project's folder after its whole path, every separator written as a dash."""
-LONGEST_NAME = 200
 LONGEST_SEALED = 336
 """Bytes of a name that is sealed: with nonce, tag and base64 no longer than relays let a name be."""
 
@@ -130,19 +127,6 @@ def readable(body: str) -> dict[str, Any]:
 
 def mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def tidy(body: Mapping[str, object]) -> dict[str, object]:
-    """A session's body as the archive keeps it: names on one line, nothing that is empty."""
-    shown = dict(body)
-    for name in SECRET_FIELDS:
-        shown[name] = clean(shown.pop(name, None))
-    return {name: value for name, value in shown.items() if value not in (None, "", {}, [])}
-
-
-def clean(value: object) -> str:
-    """A name on one line, without what terminals and pages would take for more than a name."""
-    return _CONTROL.sub(" ", value).strip()[:LONGEST_NAME] if isinstance(value, str) else ""
 
 
 def cut(text: str, most: int) -> str:

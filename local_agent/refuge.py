@@ -4,17 +4,25 @@ What was lost with the refused write is read again; a crash in between costs a s
 """
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 from ledger.errors import Full
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 
-log = logging.getLogger("agent.archive")
+if TYPE_CHECKING:
+    from logging import Logger
+
+
+def _log() -> Logger:
+    """Hardly any archive ever says something, and loading this takes longer than opening one."""
+    import logging
+
+    return logging.getLogger("agent.archive")
 
 
 class EnduringStore(SqliteStore):
@@ -28,7 +36,7 @@ class EnduringStore(SqliteStore):
 
     def _endure(self) -> None:
         if self.take_refuge():
-            log.warning("the disk of %s is full: going on in memory; make room, it is tried again each minute", self.path)
+            _log().warning("the disk of %s is full: going on in memory; make room, it is tried again each minute", self.path)
 
     @contextmanager
     def transaction(self, *, synchronous: str | None = None) -> Iterator[Connection]:
@@ -54,4 +62,4 @@ class EnduringStore(SqliteStore):
         if not self.in_memory:
             return
         super().come_home()
-        log.info("there is room on the disk again: everything was written down")
+        _log().info("there is room on the disk again: everything was written down")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from ledger.record import Record, Ref
 from local_agent.archive import Step
 from local_agent.fastjson import decode, encode
-from local_agent.privacy import tidy
+from local_agent.tidy import tidy
 
 SESSION, USAGE = "session", "usage"
 ROWS_KEPT = 150
