@@ -58,7 +58,7 @@ class House:
         if asked.path == "/kept" and asked.query == "much":
             raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
         asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
-        return "alice" if asked.path == "/kept" else None
+        return asked.headers.get("x-tenant", "alice") if asked.path == "/kept" else None
 
     def native(self, asked: Asked, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
@@ -68,7 +68,7 @@ class House:
         match environ["PATH_INFO"]:
             case "/kept":
                 start("200 OK", [("Content-Type", "application/json"), ("ETag", f'"{self.number}"'), ("RateLimit", "r=1")])
-                return [json.dumps({"number": self.number, "padding": "x" * 2000}).encode()]
+                return [json.dumps({"number": self.number, "of": environ.get("HTTP_X_TENANT"), "padding": "x" * 2000}).encode()]
             case "/parts":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return (part for part in (b"one ", b"two ", b"three"))
@@ -273,6 +273,13 @@ def test_a_kept_answer_is_compressed_for_those_who_can_read_it(house: House) -> 
     assert gzip.decompress(packed[2]) == plain[2] and packed[1]["content-encoding"] == "gzip"
     assert packed[1]["etag"] == f"W/{plain[1]['etag']}" and "Accept-Encoding" in plain[1]["vary"]
     assert len(packed[2]) < len(plain[2])
+
+
+def test_what_is_kept_for_one_tenant_is_never_given_to_another(house: House) -> None:
+    for _ in range(2):  # neither has news, so nothing but the name tells them apart
+        for tenant in ("bob", "charlie"):
+            assert json.loads(house.ask("/kept", X_Tenant=tenant)[2])["of"] == tenant
+    assert house.calls == 2
 
 
 def test_how_much_one_caller_may_ask_is_never_told_to_another(house: House) -> None:
