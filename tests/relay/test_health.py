@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from ledger.asked import Asked
 from ledger.errors import Busy
 from relay.health import AHEAD_MS, STALLED_MS
-from relay.server import Housekeeper
+from relay.server import Housekeeper, shell_of
+from relay.upkeep import Done
 from tests.ledger.test_otlp import event, logs
 from tests.relay.house import RelayHouse
 from tests.relay.test_telemetry import send
@@ -76,6 +78,26 @@ def _fails(done: Any) -> Any:
     raise Busy("it is away")
 
 
+def test_the_housekeeper_does_each_thing_at_its_own_pace(house: RelayHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Seconds:
+        """A stop that is asked for after twenty minutes, which pass at once."""
+
+        left = 1200
+
+        def wait(self, seconds: float) -> bool:
+            self.left -= 1
+            return self.left < 0
+
+    done: list[str] = []
+    for name, part, step in (("upkeep", house.relay.upkeep, "round"), ("silent", house.relay.upkeep, "tell_silent"), ("alerts", house.relay.alerts.duty, "step")):
+        monkeypatch.setattr(part, step, lambda name=name: done.append(name) or Done())
+    monkeypatch.setattr(house.relay.health, "look", lambda relay: done.append("clock"))
+    keeper = Housekeeper(house.relay)
+    keeper._stop = Seconds()  # type: ignore[assignment]
+    keeper._run()
+    assert {name: done.count(name) for name in ("alerts", "silent", "clock", "upkeep")} == {"alerts": 1200, "silent": 80, "clock": 20, "upkeep": 2}
+
+
 def test_a_clock_that_was_set_back_is_red(house: RelayHouse) -> None:
     send(house, logs(event(house.clock() - 60_000)))
     house.relay.health.look(house.relay)
@@ -90,6 +112,14 @@ def test_a_clock_that_was_set_right_by_minutes_is_no_trouble(house: RelayHouse) 
     house.clock.now -= AHEAD_MS
     house.relay.health.look(house.relay)
     assert red(house) == []
+
+
+@pytest.mark.parametrize(("path", "kept"), [("/sessions", True), ("/api/v1/feed", True), ("/export", False), ("/api/export", False), ("/v1/live", False), ("/metrics", False)])
+def test_what_is_long_or_never_the_same_is_not_kept_to_be_answered_again(house: RelayHouse, path: str, kept: bool) -> None:
+    headers = {"authorization": f"Bearer {house.key()}"}
+    house.relay.door.enter(headers, "a")
+    asked = Asked("GET", path, "", headers, "127.0.0.1")
+    assert (shell_of(house.relay)._who(asked) == "alice") is kept  # type: ignore[misc]
 
 
 def test_a_source_is_fresh_until_it_missed_its_beats(house: RelayHouse) -> None:

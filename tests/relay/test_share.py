@@ -236,11 +236,14 @@ def test_viewers_of_a_link_hear_of_changes_of_its_tenant() -> None:
     name = house.relay.door.enter({"authorization": f"Bearer {shared(house, shows=['totals'])}"}, "a", scopes=("share",)).access.tenant
     heard: list[str] = []
 
-    async def send(message: Any) -> None:
-        heard.append(message["text"])
-
     async def watch() -> None:
-        live = house.relay.live
+        live, told = house.relay.live, asyncio.Event()
+
+        async def send(message: Any) -> None:
+            heard.append(message["text"])
+            if len(heard) == 2:
+                told.set()
+
         with ThreadPoolExecutor(1) as pool:
             live.start(pool)
             viewer = live.join(Admission(name), send, is_sse=False, abort=lambda: None)
@@ -248,10 +251,7 @@ def test_viewers_of_a_link_hear_of_changes_of_its_tenant() -> None:
             Laptop(house.store, "zebralaptop", clock=house.clock).pushes(a_session("new", use(NOW - MINUTE, input=5_000_000), title="zebratitle"))
             house.relay.changed("alice")
             house.relay.changed("bob")
-            for _ in range(6000):
-                if len(heard) > 1:
-                    break
-                await asyncio.sleep(0.01)
+            await asyncio.wait_for(told.wait(), 60)
             live.leave(viewer)
             live.stop()
 
