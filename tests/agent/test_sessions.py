@@ -80,6 +80,15 @@ def test_a_row_that_only_its_tracker_knows_goes_with_its_tracker(archive: Archiv
     assert held(archive) == {}
 
 
+def test_a_row_that_two_trackers_have_stays_while_one_of_them_has_it(archive: Archive) -> None:
+    for tracker, title in (("aaaa0001", "first"), ("bbbb0002", "second")):
+        in_one_step(archive, lambda step, tracker=tracker, title=title: sessions.declare(step, tracker, UUID, {**TRACKED, "conversation_id": None, "title": title}))
+    in_one_step(archive, lambda step: sessions.withdraw(step, "aaaa0001", UUID))
+    assert held(archive)[UUID]["title"] == "second"
+    in_one_step(archive, lambda step: sessions.withdraw(step, "bbbb0002", UUID))
+    assert held(archive) == {}
+
+
 def test_what_was_seen_may_turn_out_to_be_anothers_and_leaves_the_trackers_row(archive: Archive) -> None:
     in_one_step(archive, see, track)
     in_one_step(archive, lambda step: sessions.unobserve(step, UUID))

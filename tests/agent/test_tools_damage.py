@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_agent.archive import LOCAL, Archive
+from local_agent.readers import lines as lines_of_files
 from local_agent.readers.codex import Codex
 from local_agent.readers.gemini import Gemini
 from local_agent.readers.opencode import Opencode
@@ -75,6 +76,15 @@ def write_opencode(home: Path, rng: random.Random) -> ToolReader:
     database.commit()
     database.close()
     return ToolReader(Opencode(home))
+
+
+def test_a_line_that_is_too_long_is_passed_over_and_those_after_it_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines_of_files, "LONGEST", 100)
+    monkeypatch.setattr(lines_of_files, "CHUNK", 64)
+    path, taken = tmp_path / "file.jsonl", []
+    path.write_bytes(b"one\n" + b"x" * 1000 + b"\ntwo\nnot yet whole")
+    reading = lines_of_files.read_on(path, lines_of_files.Place(), taken.append, lambda anew: None)
+    assert (taken, reading.long, reading.place.offset) == ([b"one", b"two"], 1, 1009)
 
 
 @pytest.mark.fault(41)
