@@ -41,7 +41,7 @@ def sessions(asked: Asked) -> Json:
 def _held(asked: Asked) -> Held:
     held = asked.view.session(asked.id)
     if held is None:
-        raise Problem(404, "not-found", "there is no such session")
+        raise Problem(404, "not-found", "there is no such session: /sessions lists them")
     return held
 
 

@@ -1,4 +1,4 @@
-"""One line an event, to stderr, for people or for machines; never a traceback, a control character or a key."""
+"""One line per event, to stderr, for people or for machines; never a traceback, a control character or a key."""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""The parts of an agent, put together the same way for the service and for a single run. Wiring; nothing is decided here."""
+"""Wires an agent together from its parts, in the same way for the service and for a single run; it decides nothing."""
 from __future__ import annotations
 
 import json

@@ -29,7 +29,7 @@ JSON = "application/json"
 OURS = Access(LOCAL, "local", None)
 ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cross-origin-resource-policy", "same-origin"), ("x-frame-options", "DENY"))
 
-REFUSALS = {404: ("not-found", "there is nothing here"), 405: ("method-not-allowed", "this method is not allowed here"), 413: ("too-large", "this is too large")}
+REFUSALS = {404: ("not-found", "there is nothing at this path: see /api/docs"), 405: ("method-not-allowed", "this method is not allowed here"), 413: ("too-large", "this is too large")}
 
 
 class Doors(Protocol):
@@ -175,7 +175,7 @@ def _body() -> Mapping[str, Any]:
     try:
         body = json.loads(request.get_data() or b"null", parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Problem(400, "malformed", "the body is not JSON") from None
+        raise Problem(400, "malformed", "the body is not JSON: send an object") from None
     if not isinstance(body, dict) or not body.get("event") or not isinstance(body.get("session"), dict):
         raise Problem(400, "malformed", "the body must be a JSON object with event, session (an object) and timestamp")
     return body

@@ -1,10 +1,10 @@
 """Who is calling, and what that allows.
 
 Reads need a read or admin key, as `Authorization: Bearer …` or `X-API-Key: …`. The earlier system's shared key opens the
-reads of its own tenant too; where none is set, that door does not exist. A tenant comes from a key, never from a request.
+reads of its own tenant too; where none is set, no shared key opens anything. A tenant comes from a key, never from a request.
 
-Whoever is shown only a part (a viewer, or a stranger with a link) has the scope "share" here, which opens nothing but the reads that
-ask for it, and reads "tenant|share" instead of the tenant.
+A caller who is shown only part of a tenant (a viewer, or a stranger with a link) has the scope "share" here. It opens only the reads
+that ask for it, and reads "tenant|share" instead of the tenant.
 """
 from __future__ import annotations
 

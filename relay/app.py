@@ -1,4 +1,4 @@
-"""The relay put together: which part is given which. Nothing is decided here."""
+"""Wires a relay together from its parts; it decides nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

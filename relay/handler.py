@@ -1,4 +1,4 @@
-"""Lambda's way in for HTTP and for the schedule. Everything is made once, while an instance starts.
+"""Lambda's entry points for HTTP and for the schedule. Everything is built once, when an instance starts.
 
 Sockets have a function of their own (relay/live/handler.py): their events have no path, so they must never reach Flask.
 """

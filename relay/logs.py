@@ -1,4 +1,4 @@
-"""One line an event, to stderr, as text or as JSON, and never a secret.
+"""One line per event, to stderr, as text or as JSON, and never a secret.
 
 The access log is collected and written about once a second: formatting a line costs more than answering from what is kept.
 """

@@ -1,4 +1,4 @@
-"""What the earlier system's clients post, turned into records: as sparse, as untidy and as shaped as they like.
+"""What the earlier system's clients post, turned into records, however sparse or untidy it is.
 
 Pure. A post declares totals without times, so a session gets one usage row at its start, as a tracker's row does.
 """

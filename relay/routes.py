@@ -110,7 +110,7 @@ def _errors(app: Flask) -> None:
     def http(error: HTTPException) -> Response:
         code = error.code or 500
         headers = {"Allow": ", ".join(sorted(error.valid_methods))} if getattr(error, "valid_methods", None) else {}  # type: ignore[attr-defined]
-        words = {404: "there is nothing here", 405: "this method is not allowed here", 413: "this is too large"}.get(code, error.name.lower())
+        words = {404: "there is nothing at this path: see /docs", 405: "this method is not allowed here", 413: "this is too large"}.get(code, error.name.lower())
         return told(Problem(code, {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(code, "malformed"), words, headers=headers))
 
     def unforeseen(error: Exception) -> Response:
@@ -193,5 +193,5 @@ def _page(app: Flask) -> None:
     def file(path: str) -> Response:
         found = page.find(path, accept=request.headers.get("accept-encoding", ""))
         if found is None:
-            raise Problem(404, "not-found", "there is nothing here")
+            raise Problem(404, "not-found", "there is nothing at this path: see /docs")
         return Response(found.body, headers=found.headers).make_conditional(request)  # type: ignore[return-value]

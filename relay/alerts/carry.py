@@ -1,4 +1,4 @@
-"""Sends one message through apprise, in a process of its own: `python -m relay.alerts.carry`, told by standard input.
+"""Sends one message through apprise, in a process of its own, which reads it from standard input.
 
 Apart from the relay, because apprise knows a hundred services, and some of them would read files, ask the network of the house
 or wait for ever. This process has none of the relay's secrets, connects to public addresses only, wherever a name or a

@@ -1,4 +1,4 @@
-"""The ways to a person: kept with their address locked, shown without it, and used to carry one message."""
+"""A tenant's alert channels: kept with their address encrypted, shown without it, and used to send one message."""
 from __future__ import annotations
 
 import base64
@@ -24,7 +24,7 @@ Message = Mapping[str, Any]
 
 
 class Book:
-    """What every tenant wants, on the shelf."""
+    """Every tenant's alert settings, kept on the shelf."""
 
     def __init__(self, shelf: Shelf, locker: Locker, *, private: bool, clock: Callable[[], int]) -> None:
         self._shelf, self._locker, self.private, self._clock = shelf, locker, private, clock
@@ -34,7 +34,7 @@ class Book:
         return kept(found.value) if found else Wishes()
 
     def tenants(self) -> list[str]:
-        """Who ever said something."""
+        """Those that ever set something."""
         return [name for name, _ in self._shelf.list(DRAWER, now=self._clock())]
 
     def change(self, tenant: str, asked: Any) -> tuple[Wishes, dict[str, str]]:
@@ -54,7 +54,7 @@ class Book:
         raise Problem(409, "state", "the settings are being changed by somebody else: try again")
 
     def set_channel(self, tenant: str, one: dict[str, Any]) -> tuple[Wishes, dict[str, str]]:
-        """One channel more, or changed."""
+        """Add a channel, or change the one of that name. Raises Problem."""
         others, _ = self._others(tenant, str(one.get("name")))
         return self.change(tenant, {"channels": [*others, one]})
 

@@ -1,4 +1,4 @@
-"""Who must be looked after: tenants with news, and each minute all, because silence and time make alerts too."""
+"""Which tenants to check for alerts: those with news, and every minute all of them, because silence and time raise alerts too."""
 from __future__ import annotations
 
 import logging
@@ -11,7 +11,7 @@ from relay.alerts.watch import Watch
 
 ALL_MS = 60_000
 APART_MS = 5_000
-"""A tenant with much news is looked at so often at most."""
+"""A tenant with much news is checked no more often than this."""
 log = logging.getLogger("alerts")
 
 
@@ -30,10 +30,10 @@ class Duty:
         self._looked: dict[str, int] = {}
         self._due: dict[str, int] = {}
         self.trouble = ""
-        """What kept the last step from looking after somebody."""
+        """What kept the last step from checking somebody."""
 
     def note(self, tenant: str) -> None:
-        """There is news of *tenant*."""
+        """*tenant* has news: it is checked at the next step."""
         with self._lock:
             self._changed.add(tenant)
 
@@ -44,7 +44,7 @@ class Duty:
             self._changed.add(tenant)
 
     def step(self) -> int:
-        """Look after whoever is due, and send what is; how many alerts are new."""
+        """Check every tenant that is due, and begin to send what is due; how many alerts are new."""
         now, self.trouble = self._clock(), ""
         for tenant in (due := self._whose_turn(now)):
             self._due[tenant] = now  # something may wait since before we were started
@@ -58,7 +58,7 @@ class Duty:
         return told
 
     def all(self) -> int:
-        """Look after everybody who listens: what a schedule calls."""
+        """Check every tenant that listens: what a schedule calls."""
         self._all_at = 0
         return self.step()
 

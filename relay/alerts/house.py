@@ -1,4 +1,4 @@
-"""The alerts of one relay put together: which part is given which. Nothing is decided here."""
+"""Wires the alerts of one relay together from their parts; it decides nothing."""
 from __future__ import annotations
 
 import threading

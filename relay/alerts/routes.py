@@ -51,7 +51,7 @@ def add_alert_routes(app: Flask, alerts: Callable[[], Alerts], caller: Caller, c
             return {"reached": alerts().webpush.tell(_reader(caller), TRIAL)}
         tenant = caller("admin").tenant
         if not any(channel.name == to and channel.on for channel in alerts().book.read(tenant).channels):
-            raise Problem(404, "not-found", "there is no such channel, or it is off")
+            raise Problem(404, "not-found", "there is no such channel, or it is off: GET /v1/alerts/settings lists them")
         trials.take(tenant, clock())
         why = alerts().post.trial(tenant, str(to))
         return {"channel": to, "ok": not why, "detail": why}
@@ -102,4 +102,4 @@ def _document() -> Any:
     try:
         return json.loads(request.get_data())
     except (ValueError, RecursionError):
-        raise Problem(400, "malformed", "this is not JSON") from None
+        raise Problem(400, "malformed", "the body is not JSON: send an object") from None

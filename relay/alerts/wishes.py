@@ -1,4 +1,4 @@
-"""What a tenant wants to be told, when not to be disturbed, and through which channels: checked when it is said."""
+"""A tenant's alert settings: what to be told, when not to be disturbed, through which channels. Checked when they are set."""
 from __future__ import annotations
 
 from typing import Annotated, Any

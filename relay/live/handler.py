@@ -1,4 +1,4 @@
-"""Lambda's way in for the live channel: sockets that come, speak and go, and crowds that the table's stream reports.
+"""Lambda's entry point for the live channel: sockets that connect, speak and leave, and crowds that the table's stream reports.
 
 It needs neither Flask nor the relay's secret: who may watch was decided when the ticket was given.
 """

@@ -1,8 +1,8 @@
 """Old sessions of a machine that never came again become day totals, so that no sum changes when they go.
 
-A living agent does this itself (it is told how long the relay keeps sessions). For one that is silent since long the relay does: some sessions
-at a time leave and their tokens join the totals of their days, in one transaction, so that the sums are the same at every moment.
-If the agent comes back after all, it finds the copy elsewhere and fills it again.
+A living agent does this itself, since it is told how long the relay keeps sessions. For an agent that has long been silent the relay does it:
+a few sessions at a time leave and their tokens join the totals of their days, in one transaction, so the sums are the same at every moment.
+If the agent comes back after all, it finds that the copy has moved on and fills it again.
 """
 from __future__ import annotations
 

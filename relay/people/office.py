@@ -158,7 +158,7 @@ class Office:
     def revoke(self, who: str, tenant: str, id: str) -> None:
         """Raises LedgerError where the tenant has no such key."""
         if not any(one.id == id for one in self._ring.list() if one.tenant == tenant):
-            raise LedgerError(f"{tenant} has no key of that id")
+            raise LedgerError(f"{tenant} has no key of that id: `python -m relay keys list` shows the ids")
         self._ring.revoke(id)
         self._audit.note(tenant, who, "key revoked", id=id[-12:])
 

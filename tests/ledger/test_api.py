@@ -447,7 +447,7 @@ def test_without_a_key_only_the_open_paths_answer(house):
 def test_the_predecessors_doors_say_error(house):
     client = mounted(house, refuse, legacy_errors=True)
     assert client.get("/sessions/active").json == {"error": "this key is not known here: make one with relay keys create"}
-    assert mounted(house, legacy_errors=True).get("/sessions/nobody").json == {"error": "there is no such session"}
+    assert mounted(house, legacy_errors=True).get("/sessions/nobody").json == {"error": "there is no such session: /sessions lists them"}
 
 
 def test_an_export_streams_through_flask(house):
