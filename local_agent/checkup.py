@@ -17,6 +17,7 @@ from local_agent.identity import Identity, adopt, open_identity
 from local_agent.lock import who_runs
 from local_agent.parts import VERSION, now_ms
 from local_agent.settings import Settings
+from local_agent.terminal import Ink, plain
 from local_agent.transport import HttpTransport, open_session
 
 
@@ -93,15 +94,15 @@ def _key(settings: Settings, relay: pairing.Found | pairing.NotPaired | None) ->
     return None
 
 
-def in_words(findings: Sequence[Finding]) -> str:
-    signs = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+def in_words(findings: Sequence[Finding], ink: Ink = plain) -> str:
+    signs = {"ok": ink("ok", "good") + "  ", "note": ink("note", "warn"), "bad": ink("BAD", "bad") + " "}
     lines = []
     for finding in findings:
         lines.append(f"{signs[finding.level]}  {finding.what}")
         if finding.mend and finding.level != "ok":
-            lines.append(f"      do: {finding.mend}")
+            lines.append(f"      do: {ink(finding.mend, 'bold')}")
     bad = sum(finding.level == "bad" for finding in findings)
-    return "\n".join([*lines, "", f"{bad} to mend" if bad else "all is well"])
+    return "\n".join([*lines, "", ink(f"{bad} to mend", "bad") if bad else ink("all is well", "good")])
 
 
 def service_manager() -> service.Systemd | service.Launchd:

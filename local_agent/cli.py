@@ -24,6 +24,7 @@ from local_agent.log import one_line, set_up, where
 
 if TYPE_CHECKING:
     from local_agent.settings import Settings
+    from local_agent.terminal import Ink
 
 FILTERS = ("project", "model", "machine", "session_type")
 DONE, FAILED, MISUSED, MISCONFIGURED = 0, 1, 2, 78
@@ -184,17 +185,23 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(said, indent=2))
         return DONE
-    ink = terminal.coloured if sys.stdout.isatty() and settings_of.wants_colour() else terminal.plain
-    text = overview.paint(said, ink, shutil.get_terminal_size().columns, settings.tz)
+    text = overview.paint(said, _ink(), shutil.get_terminal_size().columns, settings.tz)
     print(terminal.writable(text, sys.stdout.encoding))
     return DONE
+
+
+def _ink() -> Ink:
+    """Colours, where a person looks and does not mind them."""
+    from local_agent import terminal
+
+    return terminal.coloured if sys.stdout.isatty() and settings_of.wants_colour() else terminal.plain
 
 
 def doctor(settings: Settings, options: argparse.Namespace) -> int:
     from local_agent import checkup
 
     findings = checkup.run(settings)
-    print(json.dumps([{"level": f.level, "what": f.what, "mend": f.mend} for f in findings], indent=2) if options.json else checkup.in_words(findings))
+    print(json.dumps([{"level": f.level, "what": f.what, "mend": f.mend} for f in findings], indent=2) if options.json else checkup.in_words(findings, _ink()))
     return FAILED if any(finding.level == "bad" for finding in findings) else DONE
 
 
@@ -225,7 +232,7 @@ def bring_in(settings: Settings, options: argparse.Namespace) -> int:
         raise Misuse("name one file to import (or to --remove), or say --list")
     if options.remove:
         count = command.undo(settings, options.file)
-        print(json.dumps({"removed": count}) if options.json else f"removed {count} imported items; the relay forgets them with the next push")
+        print(json.dumps({"removed": count}) if options.json else f"removed {count} imported item{'' if count == 1 else 's'}; the relay forgets {'it' if count == 1 else 'them'} with the next push")
         return DONE
     said = command.listed(settings) if options.show else command.take(settings, options.file)
     if options.json:

@@ -133,10 +133,10 @@ def relay(looked: Looked) -> Iterator[Finding]:
     expected = looked.settings.aud or looked.settings.relay
     if found.aud != expected:
         yield Finding("bad", f"the relay calls itself {found.aud}, but was paired as {expected}", f"python -m local_agent pair {found.aud} KEY, or set RELAY_URL on the relay")
+    elif looked.key_taken:  # under another name no key is good, and a new one would not help
+        yield Finding("bad", str(looked.key_taken), NEW_KEY)
     if found.skew_s is not None and abs(found.skew_s) > SKEW_S:
         yield Finding("bad", f"this computer's clock is {found.skew_s:+.0f} s off by the relay's", "timedatectl set-ntp true   (macOS: sudo sntp -sS time.apple.com)")
-    if looked.key_taken:
-        yield Finding("bad", str(looked.key_taken), NEW_KEY)
 
 
 def pushing(looked: Looked) -> Iterator[Finding]:

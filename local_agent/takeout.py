@@ -42,12 +42,15 @@ def write(settings: Settings, format: str, kind: str, out: BinaryIO, *, since: s
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], str]) -> str:
-    """An export into a file, whole or not at all, with its checksum beside it for `sha256sum -c`. Returns that file's name."""
+    """An export into a file, whole or not at all, with its checksum beside it for `sha256sum -c`. Returns that file's name; raises LedgerError where it cannot be written."""
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
             digest = write(file)
         part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise LedgerError(f"cannot write {path}: {error.strerror}") from None
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -6,6 +6,7 @@ that does not push is its own trouble, and alerts tell of it.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ class Health:
     upkeep_trouble: str = ""
     ahead_ms: int = 0
     probe_ms: float = field(default=0.0)
+    patience_s: float = 5.0
+    _asking: threading.Thread | None = None
 
     def look(self, relay: Relay) -> None:
         """Once a minute: is anything that was heard of later than now?"""
@@ -42,10 +45,8 @@ class Health:
     def trouble(self, relay: Relay, *, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> list[str]:
         """Why the relay is not well; empty while it is."""
         found, began = [], relay.clock()
-        try:
-            relay.store.take("health", "probe", now=began)
-        except LedgerError as error:
-            found.append(f"the store does not answer: {error}")
+        if silence := self._ask(relay, began):
+            found.append(f"the store does not answer: {silence}")
         self.probe_ms = max(0.0, float(relay.clock() - began))
         if _is_full(getattr(relay.store, "path", None), free):
             found.append("the disk is full")
@@ -56,6 +57,27 @@ class Health:
         if self.ahead_ms > AHEAD_MS:
             found.append(f"the clock was set back by {self.ahead_ms // 1000} s")
         return found
+
+
+    def _ask(self, relay: Relay, now: int) -> str:
+        """What keeps the store from answering, or "". A database that takes the question and says nothing must not keep the monitor waiting."""
+        if self._asking and self._asking.is_alive():
+            return "it was asked before, and is silent"
+        said: list[str] = []
+
+        def ask() -> None:
+            try:
+                relay.store.take("health", "probe", now=now)
+            except LedgerError as error:
+                said.append(str(error))
+
+        if hasattr(relay.store, "path"):  # a file answers or fails, and each thread would open it anew
+            ask()
+            return "".join(said)
+        self._asking = threading.Thread(target=ask, daemon=True)
+        self._asking.start()
+        self._asking.join(self.patience_s)
+        return f"it has been silent for {self.patience_s:.0f} s" if self._asking.is_alive() else "".join(said)
 
 
 def _is_full(path: object, free: Callable[[Path], int]) -> bool:

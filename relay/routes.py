@@ -50,6 +50,12 @@ def address() -> str:
     return address_of(request.environ.get("REMOTE_ADDR"))
 
 
+def from_here() -> bool:
+    """Does a program on this machine ask, and for itself?"""
+    headers = lower_headers()
+    return request.environ.get("REMOTE_ADDR") in ("127.0.0.1", "::1") and "x-forwarded-for" not in headers and "forwarded" not in headers
+
+
 def caller_of(relay: Relay, *scopes: str) -> Access:
     """Who reads; without *scopes* only those who may see everything. Raises Problem."""
     entered = relay.door.enter(lower_headers(), address(), **({"scopes": scopes} if scopes else {}))
@@ -174,15 +180,16 @@ def _health(app: Flask, relay: Relay) -> None:
     @app.get("/healthz")
     def healthz() -> tuple[Mapping[str, Any], int]:
         trouble = relay.health.trouble(relay)
+        if not from_here():  # who asks from elsewhere learns what is wrong, but no name or address of it
+            trouble = [reason.partition(": ")[0] for reason in trouble]
         return ({"status": "trouble", "trouble": trouble}, 503) if trouble else ({"status": "ok"}, 200)
 
     @app.get("/metrics")
     def metrics_text() -> Response:
         """Sums that name nobody, for callers on the same machine. An admin key opens them from elsewhere, and adds what its tenant uses."""
         headers = lower_headers()
-        forwarded = "x-forwarded-for" in headers or "forwarded" in headers
         tenant = None
-        if forwarded or request.environ.get("REMOTE_ADDR") not in ("127.0.0.1", "::1") or "authorization" in headers or "x-api-key" in headers:
+        if not from_here() or "authorization" in headers or "x-api-key" in headers:
             tenant = caller_of(relay, "admin").tenant
         return Response(metrics.text(relay, tenant), content_type=CONTENT_TYPE)
 

@@ -5,6 +5,7 @@ every transaction to another connection (Supabase's port 6543, pgbouncer) may st
 """
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -27,6 +28,10 @@ _MAYBE_LATER = (
 _NO_ROOM = (errors.DiskFull, errors.OutOfMemory, errors.ProgramLimitExceeded, errors.ReadOnlySqlTransaction)
 _HOPELESS = ("password", "no pg_hba", "does not exist", "authentication", "not permitted", "Tenant or user not found", "SSL is not", "invalid ", "Servname not supported")
 
+
+_ALIVE: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""A server that the network swallowed is given up after half a minute, not after the two hours of the system."""
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a lost connection we tell ourselves
 
 STALE_S = 5.0
 """A connection that nobody used for so long is asked whether it still lives; servers and poolers close idle ones."""
@@ -71,7 +76,7 @@ class Pool:
             if self._lives(*kept):
                 return kept[0]
             kept[0].close()
-        return psycopg.connect(self._url, connect_timeout=5, prepare_threshold=None, application_name="session-relay", client_encoding="utf8")
+        return psycopg.connect(self._url, **_ALIVE, connect_timeout=5, prepare_threshold=None, application_name="session-relay", client_encoding="utf8")
 
     def _youngest(self) -> tuple[Connection, float] | None:
         with self._lock:

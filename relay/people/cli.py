@@ -251,7 +251,7 @@ def _forget(office: Office, options: argparse.Namespace, settings: Any) -> None:
         if options.what != "project" or options.dry_run:
             raise Misuse("--undo is for projects: a machine gets a new key, and a tenant is gone")
         machines = office.recall(WHO, options.tenant, options.name)
-        _said(options, {"recalled": options.name, "machines": machines}, [f"{options.name} is taken in again: {_count(machines, 'machine')} will bring it back within a minute or two"])
+        _said(options, {"recalled": options.name, "machines": machines}, [f"{options.name} is taken in again: {_count(machines, 'machine') if machines else 'whoever has it'} will bring it back within a minute or two"])
         return
     report = office.forget(WHO, options.what, options.name, options.tenant, dry_run=options.dry_run)
     _said(options, report.public(), [str(report)])

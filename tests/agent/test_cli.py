@@ -106,6 +106,12 @@ def test_export_writes_what_the_archive_holds(run: Run, tracker: Path, format: s
     assert "session_1" in file.read_text()
 
 
+def test_an_export_that_cannot_be_written_says_where_in_one_line(run: Run, tracker: Path, tmp_path: Path) -> None:
+    run("once", "--tracker", str(tracker))
+    code, _, err = run("export", "--output", str(tmp_path / "no/folder/x.csv"))
+    assert (code, err) == (1, f"local_agent: cannot write {tmp_path}/no/folder/x.csv: No such file or directory\n")
+
+
 def test_an_export_to_a_file_leaves_its_checksum_beside_it(run: Run, tracker: Path, tmp_path: Path) -> None:
     run("once", "--tracker", str(tracker))
     code, out, _ = run("export", "--output", str(tmp_path / "sessions.csv"))

@@ -15,12 +15,14 @@ from ledger.errors import Misconfigured
 from ledger.keytext import Claims, KeyText, id_of
 from local_agent import around
 from local_agent.archive import Archive
+from local_agent.checkup import in_words
 from local_agent.doctor import LEAST_FREE, Looked, examine, who_holds
 from local_agent.finding import Finding
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock, Taken, who_runs
 from local_agent.pairing import Found, NotPaired
 from local_agent.settings import Settings, keep_key
+from local_agent.terminal import coloured
 
 NOW = 1_795_000_000_000
 RELAY = "https://relay.example.org"
@@ -215,3 +217,14 @@ def test_whoever_holds_the_port_is_recognised(neighbour: HTTPServer, said: objec
 
 def test_a_free_port_is_held_by_nobody() -> None:
     assert who_holds(1, None) == ""
+
+
+def test_under_another_name_no_new_key_is_asked_for(well: Looked) -> None:
+    looked = replace(well, relay=Found(RELAY, "https://other.example.org", "1.0.0", 0.2), key_taken=NotPaired("the relay has another public address"))
+    assert [finding.what for finding in bad(looked)] == [f"the relay calls itself https://other.example.org, but was paired as {RELAY}"]
+
+
+def test_what_is_bad_stands_out_where_there_are_colours(well: Looked) -> None:
+    findings = bad(replace(well, environ={"X": "development-secret"}))
+    assert "\x1b[31mBAD\x1b[0m" in in_words(findings, coloured) and "\x1b" not in in_words(findings)
+    assert in_words([]) == "\nall is well"

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,27 @@ def test_a_store_that_does_not_answer_is_red(house: RelayHouse, monkeypatch: pyt
 
     monkeypatch.setattr(house.store, "take", fail)
     assert red(house) == ["the store does not answer: the database is away"]
+
+
+def test_a_store_that_keeps_silent_is_red_before_the_monitor_gives_up(house: RelayHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = threading.Event()
+    monkeypatch.setattr(house.store, "take", lambda *_, **__: silence.wait(60))
+    house.relay.health.patience_s = 0.01
+    assert red(house) == ["the store does not answer: it has been silent for 0 s"]
+    assert red(house) == ["the store does not answer: it was asked before, and is silent"]
+    silence.set()
+    assert house.relay.health._asking
+    house.relay.health._asking.join(10)
+    assert red(house) == []
+
+
+def test_who_asks_from_elsewhere_learns_no_name_of_what_is_wrong(house: RelayHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise Busy("the database db.inside.example/secret-name does not answer")
+
+    monkeypatch.setattr(house.store, "take", fail)
+    assert house.ask("/healthz", X_Forwarded_For="203.0.113.9").json == {"status": "trouble", "trouble": ["the store does not answer"]}
+    assert "db.inside" in house.ask("/healthz").text
 
 
 @pytest.mark.parametrize(("free", "trouble"), [(1 << 20, ["the disk is full"]), (1 << 30, [])])
