@@ -192,6 +192,31 @@ def test_a_half_migrated_tracker_is_unreadable_until_it_is_whole_again(archive, 
 
 
 @pytest.mark.fault(40)
+@pytest.mark.parametrize("column", ["id", "start_time"])
+def test_a_table_that_lost_what_tells_its_rows_apart_is_unreadable_and_deletes_nothing(archive, path, column):
+    tracker = Tracker(path, mode="DELETE")
+    tracker.write(**a_row(1))
+    tracker.close()
+    reader = reader_of(path)
+    reader.poll(archive, NOW)
+    known = shown(archive)
+    with sqlite3.connect(path) as migrating:
+        [(table,)] = migrating.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%session%'").fetchall()
+        migrating.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO {column}_old")
+    migrating.close()
+    report = reader.poll(archive, NOW)
+    assert report.state == "unreadable" and "half migrated" in report.detail
+    assert shown(archive) == known == {"session_1"}
+    reader.close()
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_unreadable_and_waited_for_by_nobody(archive, path, put):
+    put(path)
+    report = reader_of(path).poll(archive, NOW)
+    assert (report.state, report.changed) == ("unreadable", 0) and "not a file" in report.detail
+
+
 def test_a_locked_tracker_is_unreadable_for_now(archive, path):
     tracker = Tracker(path, mode="DELETE")
     tracker.write(**a_row(1))
