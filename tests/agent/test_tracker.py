@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger import untidy
 from ledger.times import iso, iso_or_none
 from local_agent.archive import LOCAL, Archive
+from local_agent.readers import tracker_dialects, tracker_file
 from local_agent.readers.tracker import TrackerReader
 from local_agent.readers.tracker_file import TrackerFile
 from tests.agent.trackers import DIALECTS, NOW, Tracker, a_row, anything
@@ -52,14 +53,17 @@ def test_every_dialect_is_told_apart_by_looking_inside(archive, path, dialect):
     assert shown(archive, "block") == {"block_1"}
 
 
-def test_a_tracker_that_nothing_was_written_to_costs_no_reading(archive, path):
-    tracker = Tracker(path)
+def test_a_tracker_that_nothing_was_written_to_costs_no_reading(archive, path, monkeypatch):
+    tracker, scans = Tracker(path), []
+    monkeypatch.setattr(tracker_file, "read", lambda database: scans.append(path) or tracker_dialects.read(database))
     tracker.write(**a_row(1))
     reader = reader_of(path)
     assert reader.poll(archive, NOW).changed == 1
     before = archive.head()
-    assert reader.poll(archive, NOW).changed == 0
-    assert archive.head() == before
+    assert [reader.poll(archive, NOW).changed for _ in range(3)] == [0, 0, 0]
+    assert (archive.head(), len(scans)) == (before, 1)
+    tracker.write(**a_row(2))
+    assert reader.poll(archive, NOW).changed == 1 and len(scans) == 2
 
 
 def test_a_row_that_was_deleted_is_deleted_and_a_new_one_is_seen(archive, path):

@@ -148,6 +148,21 @@ def test_machines_say_what_they_are_and_spent(house):
     assert machine["today_cost"] == pytest.approx(0.0035)
 
 
+def test_of_one_window_the_newest_reading_counts_whichever_machine_made_it():
+    house = House()
+    for source, percent, at in (("mbp-16", 30, NOW - MINUTE), ("desk", 40, NOW), ("tower", 35, NOW - 2 * MINUTE)):
+        limit = {"tool": "claude_code", "account": "a", "window": "five_hour", "used_percent": percent, "resets_at": NOW + HOUR, "observed_at": at, "source": "statusline"}
+        house.laptop(source).pushes(("limit", "claude_code/a/five_hour", limit))
+    assert [limit["percent"] for limit in house.get("/limits")] == [40]
+
+
+def test_an_amount_that_cannot_be_is_damage_and_no_sum():
+    house = House()
+    house.laptop().pushes(a_session("rich", use(NOW, reported=9_000_001.0)), a_session("fine", use(NOW, reported=0.5)))
+    assert [session["key"] for session in house.get("/sessions")["sessions"]] == ["fine"]
+    assert [stub["id"] for stub in house.get("/v1/feed")["summary"]["stubs"]] == ["rich"]
+
+
 # -- what a session cost -----------------------------------------------------------------------------------------
 
 
@@ -163,6 +178,7 @@ def test_a_cost_is_explained_line_by_line_and_the_lines_add_up(house):
 def test_an_unpriced_line_has_no_amount(house):
     found = house.get("/sessions/s2/cost")
     assert [line["amount"] for line in found["lines"] if line["model"] == "nimbus"] == [None, None]
+    assert found["unpriced"] == ["nimbus"]
 
 
 # -- finding -----------------------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ def serving(service: Service) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a caller who gave up has closed the connection
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -151,6 +152,19 @@ def test_a_connection_that_was_closed_while_idle_costs_one_more_and_no_error(cli
     service.answers = ["hang up"]
     assert client.get_item(TableName="t", Key={}) == {}
     assert service.connections == 2
+
+
+def test_a_call_that_was_not_answered_in_time_is_not_sent_again_by_the_line_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(service) as url:
+        line = Line(Account("eu-central-1", "k", "s", endpoint=url), "dynamodb")
+        line.post("/", {}, b"{}")
+        connection = line._idle.get_nowait()
+        monkeypatch.setattr(connection, "getresponse", lambda: (_ for _ in ()).throw(TimeoutError()))
+        line._idle.put(connection)
+        with pytest.raises(NoAnswer, match="TimeoutError"):
+            line.post("/", {}, b"{}")
+        assert service.connections == 1
+        line.close()
 
 
 def test_a_connection_that_the_server_ends_is_not_used_again(client: HttpClient, service: Service) -> None:

@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from ledger import shell
 from ledger.asked import Asked
+from ledger.bridge import environ_of
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.kept import Answer, Kept
 from ledger.live import Live
@@ -500,3 +501,9 @@ def test_what_time_alone_changed_is_told_too_and_nothing_where_nothing_did(house
         house.number = 1
         house.live._loop.call_soon_threadsafe(house.live.refresh)
         assert told(viewer)["cursor"] == "1"
+
+
+def test_a_header_with_an_underscore_never_stands_for_one_with_a_hyphen():
+    scope = {"method": "GET", "path": "/", "query_string": b"", "http_version": "1.1", "headers": [(b"x_api_key", b"theirs"), (b"x-api-key", b"ours"), (b"accept", b"a"), (b"accept", b"b")]}
+    environ = environ_of(scope, b"", {})
+    assert (environ["HTTP_X_API_KEY"], environ["HTTP_ACCEPT"]) == ("ours", "a,b")
