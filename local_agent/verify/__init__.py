@@ -7,16 +7,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from local_agent.verify import archived, transcript
 from local_agent.verify.ccusage import PINNED, Ccusage, NoCcusage, Total, find
 from local_agent.verify.compare import RULES, UNEXPLAINED, Difference, Evidence, differences
+from local_agent.verify.shown import Shown
+from local_agent.verify.unseen import unseen
 
 if TYPE_CHECKING:
     from ledger.prices import PriceBook
@@ -38,7 +43,8 @@ def main(settings: Settings, named: str | None, *, as_json: bool = False) -> int
 
 
 def roots_of(settings: Settings) -> list[Path]:
-    return [folder for folder in settings.transcripts if (folder / "projects").is_dir() or (folder.name == "projects" and folder.is_dir())]
+    there = [folder for folder in settings.transcripts if (folder / "projects").is_dir() or (folder.name == "projects" and folder.is_dir())]
+    return list({os.path.realpath(transcript.projects_of(folder)): folder for folder in reversed(there)}.values())[::-1]
 
 
 class Result:
@@ -68,17 +74,30 @@ def compare(settings: Settings, program: Ccusage) -> Result:
 def _once(settings: Settings, program: Ccusage, archive: Archive, book: PriceBook) -> Result:
     _read(settings, archive)
     theirs = {"day": program.days(settings.tz), "session": program.sessions(), "block": program.blocks()}
-    held, lines = archived.sessions(archive), list(transcript.lines(program.roots))
-    prices = program.prices({*archived.models(held), *((line.model, line.fast) for line in lines)})
+    held, lines, anew = archived.sessions(archive), list(transcript.lines(program.roots)), _anew(program.roots, book)
+    prices = program.prices({*archived.models(held), *archived.models(anew), *((line.model, line.fast) for line in lines)})
 
     def is_long(model: str, at: int, prompt: int) -> bool:
         threshold = book.long_threshold(model, at)
         return threshold is not None and prompt > threshold
 
+    shown = Shown({name: account for name, account, _ in held}, archived.windows(archive))
     evidence = Evidence(
-        lines, archived.pieces(held, prices, gone=False), archived.pieces(held, prices, gone=True), prices, ZoneInfo(settings.tz), is_long
-    )
+        lines, archived.pieces(held, prices), archived.pieces(anew, prices), unseen(archive.store.connection(), program.roots, lines), shown,
+        prices, ZoneInfo(settings.tz), is_long,
+    )  # fmt: skip
     return Result(program.version(), theirs, differences(evidence, theirs))
+
+
+def _anew(roots: Sequence[Path], book: PriceBook) -> list[archived.Session]:
+    """The sessions as somebody has them who reads the transcripts for the first time."""
+    from local_agent.archive import Archive
+    from local_agent.parts import now_ms
+    from local_agent.readers.claude_code import ClaudeReader
+
+    with TemporaryDirectory() as folder, closing(Archive(Path(folder) / "anew.db", source="verify", clock=now_ms)) as archive:
+        ClaudeReader(roots, book=book).poll(archive, now_ms())
+        return archived.sessions(archive)
 
 
 def _read(settings: Settings, archive: Archive) -> None:

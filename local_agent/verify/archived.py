@@ -1,17 +1,21 @@
-"""What the archive holds of Claude Code's sessions, at ccusage's prices."""
+"""What an archive holds of Claude Code's sessions, at ccusage's prices."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ledger.blocks import windows_of
 from local_agent.archive import LOCAL, Archive
 from local_agent.verify.ccusage import Prices
 from local_agent.verify.units import Piece
 
 TYPE = "claude_code"
-Session = tuple[str, bool, list[list[Any]]]
-"""(its name, whether its transcripts are gone, its usage rows)"""
+ONE = "default"
+Session = tuple[str, str, list[list[Any]]]
+"""(its name, its account, its usage rows)"""
+Windows = Mapping[str, list[tuple[int, int]]]
+"""By account, the five-hour windows whose resets the tool reported."""
 
 
 def sessions(archive: Archive) -> list[Session]:
@@ -24,16 +28,25 @@ def sessions(archive: Archive) -> list[Session]:
     for row in archive.store.rows(LOCAL, archive.source, kind="session"):
         body = json.loads(row.body)
         if body.get("session_type") == TYPE and body.get("provenance") == "observed":
-            found.append((body["id"], body.get("origin") == "gone", [*older.get(row.ref.id, []), *body.get("usage", [])]))
+            found.append((body["id"], body.get("account") or ONE, [*older.get(row.ref.id, []), *body.get("usage", [])]))
     return found
+
+
+def windows(archive: Archive) -> Windows:
+    resets: dict[str, set[int]] = {}
+    for row in archive.store.rows(LOCAL, archive.source, kind="limit"):
+        body = json.loads(row.body)
+        if body.get("tool") == TYPE and body.get("window") == "five_hour":
+            resets.setdefault(body.get("account") or ONE, set()).update(body.get("earlier", ()), [body["resets_at"]])
+    return {account: windows_of(found) for account, found in resets.items()}
 
 
 def models(found: list[Session]) -> Iterator[tuple[str, bool]]:
     return ((row[3], "fast" in row[4].split("+")) for _, _, rows in found for row in rows)
 
 
-def pieces(found: list[Session], prices: Prices, *, gone: bool) -> list[Piece]:
-    return [_piece(name, row, prices) for name, is_gone, rows in found if is_gone == gone for row in rows]
+def pieces(found: list[Session], prices: Prices) -> list[Piece]:
+    return [_piece(name, row, prices) for name, _, rows in found for row in rows]
 
 
 def _piece(name: str, row: list[Any], prices: Prices) -> Piece:

@@ -32,6 +32,7 @@ class Seen:
     """One line about one answer. *place* orders the lines of a home; *path_session* is the one its file's name means."""
 
     place: int
+    path: str
     path_session: str
     session: str
     at: int
@@ -58,14 +59,18 @@ def lines(roots: Sequence[Path]) -> Iterator[Seen]:
     """Every line of every transcript below *roots*, files by path."""
     place = 0
     for root in roots:
-        projects = root / "projects" if root.name != "projects" and (root / "projects").is_dir() else root
+        projects = projects_of(root)
         for path in sorted(_transcripts(projects)):
             own = path_session(projects, path)
             for raw in _raw(path):
-                seen = understand(raw, place, own)
+                seen = understand(raw, place, own, os.path.normpath(path))
                 place += 1
                 if seen:
                     yield seen
+
+
+def projects_of(root: Path) -> Path:
+    return root / "projects" if root.name != "projects" and (root / "projects").is_dir() else root
 
 
 def _transcripts(projects: Path) -> Iterator[Path]:
@@ -92,7 +97,7 @@ def _raw(path: Path) -> Iterator[bytes]:
         return
 
 
-def understand(raw: bytes, place: int, own: str) -> Seen | None:
+def understand(raw: bytes, place: int, own: str, path: str = "") -> Seen | None:
     """The answer in a line, or None if it holds none that anybody could count."""
     try:
         entry = json.loads(raw.decode("utf-8", "replace"), object_pairs_hook=_object)
@@ -115,7 +120,7 @@ def understand(raw: bytes, place: int, own: str) -> Seen | None:
     if cost is not None and (isinstance(cost, bool) or not isinstance(cost, (int, float))):
         return None
     return Seen(
-        place, own, names[3] or own, at, names[0], names[1], outer.get("isSidechain") is True, echo, names[2] or "unknown",
+        place, path, own, names[3] or own, at, names[0], names[1], outer.get("isSidechain") is True, echo, names[2] or "unknown",
         usage.get("speed") == "fast", usage.get("speed") is not None, counts, _quirks(raw, entry, message, usage),
     )  # fmt: skip
 

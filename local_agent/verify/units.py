@@ -60,8 +60,8 @@ def iso(at: int) -> str:
 
 
 def start_of(name: str) -> int:
-    """When a block or a gap begins, by its name."""
-    return round(datetime.fromisoformat(name.removeprefix("gap ").partition(" to ")[0]).timestamp() * 1000)
+    """When a block (of an account) or a gap begins, by its name."""
+    return round(datetime.fromisoformat(name.removeprefix("gap ").partition(" to ")[0].partition(" of ")[0]).timestamp() * 1000)
 
 
 def _add(total: list[float], piece: Piece) -> None:

@@ -13,11 +13,13 @@ KINDS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_
 
 
 def totals(report: str) -> dict[str, list[int]]:
-    entries = [(path, json.loads(line)) for path in Path(os.environ["CLAUDE_CONFIG_DIR"]).rglob("*.jsonl") for line in path.read_text().splitlines()]
+    files = [path for root in os.environ["CLAUDE_CONFIG_DIR"].split(",") for path in sorted(Path(root).rglob("*.jsonl"))]
+    entries = [(path, json.loads(line)) for path in files for line in path.read_text().splitlines()]
     block = min(entry["timestamp"] for _, entry in entries)[:13] + ":00:00.000Z"
     found: dict[str, list[int]] = {}
     for path, entry in entries:
-        sums = found.setdefault({"daily": entry["timestamp"][:10], "session": path.stem, "blocks": block}[report], [0, 0, 0, 0])
+        session = path.parent.parent.name if path.parent.name == "subagents" else path.stem
+        sums = found.setdefault({"daily": entry["timestamp"][:10], "session": session, "blocks": block}[report], [0, 0, 0, 0])
         for n, kind in enumerate(KINDS):
             sums[n] += entry["message"]["usage"].get(kind, 0)
         sums[1] += 0 if path.parent.name == "probe" else int(os.environ.get("NAIVE_EXTRA", "0"))

@@ -4,6 +4,8 @@ import json
 import shutil
 import stat
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,9 @@ import pytest
 from local_agent import verify
 from local_agent.cli import main as command
 from local_agent.settings import Settings
-from local_agent.verify import rivals, transcript, units
+from local_agent.verify import archived, rivals, transcript, units
 from local_agent.verify.ccusage import NoCcusage, Prices, find
-from local_agent.verify.compare import UNEXPLAINED
+from local_agent.verify.compare import ACCOUNTS, ANCHOR, GONE, OUTSIDE, UNEXPLAINED
 from local_agent.verify.units import Piece
 
 SESSION = "6f9619ff-8b86-4011-b42d-00cf4fc964ff"
@@ -75,6 +77,64 @@ def test_what_was_kept_though_its_transcript_was_deleted_is_a_reason(tmp_path, c
     assert verify.main(settings_of(tmp_path), ccusage) == 0
     said = capsys.readouterr().out
     assert "days     0 equal, 1 explained" in said and "3 x the transcript was deleted by its tool" in said
+
+
+def everywhere(rule: str) -> dict[str, set[str]]:
+    return {report: {rule} for report in ("day", "session", "block")}
+
+
+def explained(tmp_path: Path, ccusage: str, capsys, *more: Path) -> dict[str, set[str]]:
+    """The rules that the differences of each report have."""
+    settings = replace(settings_of(tmp_path), transcripts=(tmp_path / "claude", *more))
+    code = verify.main(settings, ccusage, as_json=True)
+    found: dict[str, set[str]] = {}
+    for each in json.loads(capsys.readouterr().out)["differences"]:
+        found.setdefault(each["report"], set()).update(each["rules"])
+    assert code == any(UNEXPLAINED in rules for rules in found.values())
+    return found
+
+
+def test_a_part_of_a_session_that_was_deleted_or_written_away_is_a_reason_too(tmp_path, ccusage, capsys):
+    home = home_of(tmp_path, answer(1), answer(2))
+    helper = home / "projects" / "-home-ada-relay" / SESSION / "subagents" / "agent-1.jsonl"
+    helper.parent.mkdir(parents=True)
+    helper.write_text(json.dumps({**answer(3), "isSidechain": True}, separators=(",", ":")) + "\n")
+    assert explained(tmp_path, ccusage, capsys) == {}
+    helper.unlink()
+    assert explained(tmp_path, ccusage, capsys) == everywhere(GONE)
+    home_of(tmp_path, answer(2), answer(4))
+    assert explained(tmp_path, ccusage, capsys) == everywhere(GONE)
+
+
+def test_what_the_archive_has_without_such_a_reason_is_not_explained(tmp_path, ccusage, capsys, monkeypatch):
+    home_of(tmp_path, answer(1))
+    held = archived.sessions
+    monkeypatch.setattr(archived, "sessions", lambda archive: held(archive) * (1 if archive.source == "verify" else 2))
+    assert explained(tmp_path, ccusage, capsys) == everywhere(UNEXPLAINED)
+
+
+def test_blocks_are_compared_as_they_are_shown(tmp_path, ccusage, capsys):
+    reset = int(datetime(2026, 11, 18, 13, 0, tzinfo=UTC).timestamp())
+    told = answer(9, hour=10)
+    told["message"] |= {"model": "<synthetic>", "content": [{"type": "text", "text": f"Claude AI usage limit reached|{reset}"}]}
+    told["message"]["usage"] = dict.fromkeys(told["message"]["usage"], 0)
+    home_of(tmp_path, answer(1), answer(2, hour=12), answer(3, hour=13), {**told, "isApiErrorMessage": True})
+    assert explained(tmp_path, ccusage, capsys) == {"block": {ANCHOR}}
+
+
+def test_each_account_has_blocks_of_its_own(tmp_path, ccusage, capsys):
+    home_of(tmp_path, answer(1))
+    other = home_of(tmp_path / "second", {**answer(2), "sessionId": "other"}, name="other")
+    for home, account in ((tmp_path / "claude", "ada"), (other, "bob")):
+        (home / ".claude.json").write_text(json.dumps({"oauthAccount": {"accountUuid": account}}))
+    assert explained(tmp_path, ccusage, capsys, other) == {"block": {ACCOUNTS}}
+
+
+def test_what_lies_where_ccusage_does_not_look_is_a_reason(tmp_path, ccusage, capsys):
+    home_of(tmp_path, answer(1))
+    other = home_of(tmp_path / "second", {**answer(2), "sessionId": "other"}, name="other")
+    assert explained(tmp_path, ccusage, capsys, other) == {}
+    assert explained(tmp_path, ccusage, capsys) == everywhere(OUTSIDE)
 
 
 def test_without_ccusage_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
