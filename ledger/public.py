@@ -251,6 +251,8 @@ def limit(key: str, found: bodies.Limit, now: int) -> dict[str, Any]:
         start = found.resets_at - length
         pace = round(min(max((now - start) / length * 100, 0.0), 100.0), 1)
         out = runs_out(found.used_percent, start, max(found.observed_at, start), found.resets_at)
+        if out is not None and out <= now and found.used_percent < 100:
+            out = None  # that moment went by, and nobody saw it run out: it is no forecast any more
     return {
         "key": key, "label": label_of(found.window), "tool": found.tool, "account": found.account, "window": found.window,
         "percent": found.used_percent, "pace_percent": pace, "resets_at": iso_or_none(found.resets_at),

@@ -145,6 +145,8 @@ def _unheard(view: View, source: str, now: int, tz: str) -> tuple[str, str]:
         return "off", "it said goodbye"
     if source.startswith(TELEMETRY):
         return "off", "telemetry comes only while somebody works"
+    if not head.last_seen:
+        return "off", "it has not sent anything yet"
     if now - head.last_seen > GONE:
         return "off", "it has been silent for more than a week"
     if not any(held.source == source and (held.open or held.last >= head.last_seen - AT_WORK) for held in view.since(head.last_seen - 2 * HOUR)):

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.bodies import Limit
 from ledger.notices import notices
 from ledger.pace import length_of, project, runs_out, spread
+from ledger.public import limit as shown
 from ledger.times import iso
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
@@ -175,3 +177,10 @@ def test_readers_and_a_writer_at_the_same_time_disturb_nobody():
         thread.join()
     assert not failures
     assert house.view().summary("UTC") == house.anew().summary("UTC")
+
+
+def test_a_forecast_whose_moment_went_by_is_none_any_more():
+    read = Limit(window="five_hour", used_percent=90, resets_at=NOW + 2 * HOUR, observed_at=NOW)
+    assert shown("k", read, NOW)["runs_out_at"] is not None
+    assert shown("k", read, NOW + HOUR)["runs_out_at"] is None
+    assert shown("k", Limit(window="five_hour", used_percent=100, resets_at=NOW + 2 * HOUR, observed_at=NOW), NOW + HOUR)["runs_out_at"] is not None

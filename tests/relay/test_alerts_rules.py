@@ -149,6 +149,14 @@ def test_a_machine_that_said_goodbye_or_had_nothing_to_do_is_off_and_nobody_is_t
     assert states(bell) == {"polite": "off", "bored": "off"}
 
 
+def test_a_machine_whose_key_was_only_tried_has_sent_nothing_yet(bell: Bell) -> None:
+    sender = bell.sender(source="new")
+    sender.send(sender.message("beat"))
+    bell.clock.goes(DAY)
+    [machine] = bell.alerts.watch.shown("alice")["machines"]
+    assert (machine["state"], machine["why"]) == ("off", "it has not sent anything yet")
+
+
 def test_a_machine_that_is_heard_but_not_used_is_idle(bell: Bell) -> None:
     bell.laptop().pushes(a_session("old", use(NOW - 5 * HOUR)))
     assert states(bell) == {"mbp-16": "idle"}
