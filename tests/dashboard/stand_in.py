@@ -24,6 +24,7 @@ import uvicorn
 from msgspec import structs
 
 from ledger.errors import Problem
+from ledger.page import POLICY
 from local_agent.sealing import Seal, to_bytes
 from relay.alerts.wishes import Channel, Wishes, changed
 
@@ -34,9 +35,6 @@ made_up = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(made_up)
 mimetypes.add_type("application/manifest+json", ".webmanifest")
 mimetypes.add_type("text/javascript", ".js")
-CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
-       "connect-src 'self' http://localhost:* ws://localhost:* http://127.0.0.1:* ws://127.0.0.1:* https: wss:; base-uri 'none'; form-action 'none'; "
-       "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types app")
 BERLIN = ZoneInfo("Europe/Berlin")
 """Where the tests' browser is."""
 SORTS = {"last_activity": lambda s: s["last_activity"], "tokens": lambda s: s["estimated_tokens"], "cost": lambda s: s["cost"] or 0, "duration": lambda s: s["duration_minutes"]}
@@ -298,7 +296,7 @@ class StandIn:
         if not found.is_relative_to(PAGE) or not found.is_file() or found.suffix == ".py":
             return 404, "text/plain", b"not here", []
         kind = "font/woff2" if found.suffix == ".woff2" else mimetypes.guess_type(found.name)[0] or "application/octet-stream"
-        return 200, kind, found.read_bytes(), [(b"content-security-policy", CSP.encode())] if found.name in ("index.html", "sw.js") else []
+        return 200, kind, found.read_bytes(), [(b"content-security-policy", POLICY.encode())] if found.name in ("index.html", "sw.js") else []
 
     async def live(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         ledger, ticket = self.ledger, parse_qs(scope["query_string"].decode()).get("ticket", [""])[0]

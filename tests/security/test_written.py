@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ledger import page
 from ledger.export import export
 from tests.dashboard.conftest import chromium, visit  # noqa: F401 - fixtures
 from tests.ledger.ledgerkit import House, a_session
@@ -103,3 +104,11 @@ def test_a_name_is_no_command_to_a_terminal(tmp_path: Path, name: str) -> None:
 def test_what_a_command_was_given_wrongly_is_repeated_on_one_line() -> None:
     done = command("local_agent", "once", "--relay", "https://x\x1b[31m\nfake: line", "--no-defaults", "--home", "/nonexistent/home")
     assert done.returncode != 0 and len(done.stderr.strip().splitlines()) == 1 and "\x1b" not in done.stderr
+
+
+def test_the_policy_of_the_page_lets_no_script_in_but_ours() -> None:
+    said = {name: words for name, *words in (part.split() for part in page.POLICY.split(";"))}
+    assert said["default-src"] == ["'none'"] and said["script-src"] == said["style-src"] == ["'self'"]
+    assert said["base-uri"] == said["form-action"] == said["frame-ancestors"] == ["'none'"]
+    assert said["require-trusted-types-for"] == ["'script'"]
+    assert not [word for words in said.values() for word in words if "unsafe" in word or word == "*"]

@@ -48,7 +48,8 @@ THREATS = (
     Threat(18, "time tells how near a guess is", (
         f"{FLOODS}no_secret_is_compared_letter_by_letter", f"{FLOODS}where_secrets_are_checked_the_comparison_takes_constant_time",
         f"{FLOODS}a_key_that_nobody_knows_is_as_much_work_as_one_that_is_known")),
-    Threat(19, "a name is a script", (f"{PAGE}page.py::test_names_are_text_whatever_they_contain", f"{PAGE}page.py::test_the_policy_holds_without_a_message")),
+    Threat(19, "a name is a script", (f"{PAGE}page.py::test_names_are_text_whatever_they_contain", f"{PAGE}page.py::test_the_policy_holds_without_a_message",
+        f"{HERE}test_written.py::test_the_policy_of_the_page_lets_no_script_in_but_ours")),
     Threat(20, "a name is a command to a terminal, a log or a spreadsheet", (
         f"{HERE}test_written.py::test_a_name_is_no_command_to_a_spreadsheet", f"{HERE}test_written.py::test_a_name_is_no_command_to_a_terminal",
         f"{AGENT}log.py::test_an_event_is_one_line_whatever_is_in_it", f"{RELAY}logs.py::test_an_event_is_one_line_whatever_it_says")),
