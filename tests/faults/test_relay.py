@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from ledger import signing
+from ledger import signing, wire
 from ledger.errors import Busy, Conflict, Full
 from ledger.keytext import KeyText
+from ledger.store import Head
 from ledger.stores import open_store
 from local_agent.transport import Reply
 from relay.keys import KeyRing
-from relay.protocol import Terms
+from relay.protocol import Signed, Terms, alive, changes_of, taken
 from relay.push import Push
 from relay.scrub import scrub
 from tests.faults.hands import a_world, at_work, kept, survives
@@ -317,6 +318,16 @@ def test_a_relay_whose_clock_jumps_keeps_showing_what_it_has_and_goes_on(world: 
         if world.delivery.push_once(laptop, ask=True).agreed:
             break
     assert world.visible() == world.shown_truth()
+
+
+@pytest.mark.fault(56)
+def test_an_instance_whose_clock_is_behind_makes_no_machine_look_silent() -> None:
+    head = Head("laptop", lease="a" * 32, seq=1, committed=True, last_timestamp=1000, last_seen=2_000_000)
+    for type in ("push", "beat", "bye"):
+        message = wire.Push(1, type, AUD, "laptop", head.lease, 1, "0" * 64, "0" * 64, False, [], [], {})
+        behind = Signed(message, at=1500, now=1_500_000)
+        after = taken(head, behind, changes_of(behind, head, {}), Terms()) if type == "push" else alive(head, behind, Terms())
+        assert (after.last_seen, after.last_timestamp) == (2_000_000, 1500), type
 
 
 @pytest.mark.fault(57)
