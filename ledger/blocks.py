@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ledger.session import CLASS, COST, FIRST, LAST, MODEL, REQUESTS, UNDIVIDED, Row
+from ledger.session import FIRST, LAST, UNDIVIDED, Row
 from ledger.times import DAY, HOUR
 
 LENGTH = 5 * HOUR
@@ -50,21 +50,29 @@ class Window:
 
     def take(self, entry: Entry) -> None:
         first, last, key, row = entry
-        if not self.requests_seen:
+        _, _, _, named, price_class, input, output, write_5m, write_1h, read, requests, cost, _ = row
+        if not self.sessions:
             self.first = first
-        self.last = max(self.last, last)
-        if row[CLASS] != UNDIVIDED:
+        if last > self.last:
+            self.last = last
+        if price_class != UNDIVIDED:
             kinds = self.kinds
-            for place in range(5):
-                kinds[place] += row[5 + place]
-        tokens, cost = sum(row[5:10]), max(row[COST], 0)
+            kinds[0] += input
+            kinds[1] += output
+            kinds[2] += write_5m
+            kinds[3] += write_1h
+            kinds[4] += read
+        tokens = input + output + write_5m + write_1h + read
         self.tokens += tokens
-        self.cost += cost
-        self.requests += row[REQUESTS]
+        self.requests += requests
         self.sessions.add(key)
-        model = self.models.setdefault(row[MODEL], [0, 0])
+        model = self.models.get(named)
+        if model is None:
+            model = self.models[named] = [0, 0]
         model[0] += tokens
-        model[1] += cost
+        if cost > 0:
+            self.cost += cost
+            model[1] += cost
 
     @property
     def requests_seen(self) -> bool:
@@ -107,6 +115,11 @@ def derive(
         made.append(current)
     for entry in entries:
         first = entry[0]
+        if not ends and current is not None and previous is not None and first - current.start <= LENGTH and first - previous <= LENGTH and current.basis == "derived":
+            current.take(entry)  # the usual case: it goes on
+            if entry[1] > previous:
+                previous = entry[1]
+            continue
         place = bisect_right(ends, first)
         window = official[place] if place < len(ends) and official[place][0] <= first else None
         if current is None or _opens(current, window, first, previous):

@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ledger.prices import PICO
-from ledger.session import AT, CLASS, COST, MODEL, REPORTED, SYNTHETIC, UNDIVIDED, Held, Names, Row
+from ledger.session import AT, COST, MODEL, SYNTHETIC, UNDIVIDED, Held, Names, Row
 from ledger.times import Zone
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -73,24 +73,27 @@ class Tally:
     """Tokens of which no kind was declared."""
 
     def change(self, item: Addend, names: Names, sign: int) -> None:
-        kinds = self.kinds
+        kinds, called = self.kinds, names.list
         for number, row in enumerate(item.rows):
-            counts = row[5:10]
-            cost = row[COST]
-            model = names.list[row[MODEL]]
-            if row[CLASS] == UNDIVIDED:
-                self.undivided += sign * counts[0]
+            _, _, _, named, price_class, input, output, write_5m, write_1h, read, requests, cost, reported = row
+            model = called[named]
+            if price_class == UNDIVIDED:
+                self.undivided += sign * input
                 cost = 0
             else:
-                for place in range(5):
-                    kinds[place] += sign * counts[place]
+                kinds[0] += sign * input
+                kinds[1] += sign * output
+                kinds[2] += sign * write_5m
+                kinds[3] += sign * write_1h
+                kinds[4] += sign * read
             if cost < 0:
                 _count(self.unpriced, model, sign)
                 cost = 0
-            self.requests += sign * row[10]
+            self.requests += sign * requests
             self.cost += sign * cost
-            self.reported += sign * max(row[REPORTED], 0)
-            _add(self.models, model, sign * sum(counts), sign * cost, sign)
+            if reported > 0:
+                self.reported += sign * reported
+            _add(self.models, model, sign * (input + output + write_5m + write_1h + read), sign * cost, sign)
             if item.projects and item.projects[number]:
                 _count(self.projects, str(item.projects[number]), sign)
         if item.is_session:

@@ -45,6 +45,9 @@ class Rates:
         )
 
 
+_NEVER = (float("inf"), float("-inf"), None)
+
+
 class PriceBook:
     """Answers what a model's tokens cost at a time. Immutable; safe to share between threads."""
 
@@ -62,6 +65,7 @@ class PriceBook:
         self._starts = {model: [_instant(row.get("from")) for row in history] for model, history in self._rows.items()}
         self._named: dict[str, str | None] = {}
         self._rates: dict[tuple[int, str], Rates] = {}
+        self._last: dict[tuple[str, str], tuple[float, float, Rates | None]] = {}
 
     @classmethod
     def load(cls) -> PriceBook:
@@ -110,8 +114,21 @@ class PriceBook:
         """The cost in pico-dollars of (input, output, write_5m, write_1h, read); None is unpriced."""
         if model == "<synthetic>" or not any(counts):
             return 0
-        rates = self.rates(model, price_class, at_ms)
+        since, until, rates = self._last.get((model, price_class), _NEVER)
+        if not since <= at_ms < until:
+            since, until, rates = self._span(model, price_class, at_ms)
         return None if rates is None else rates.amount(*counts)
+
+    def _span(self, model: str, price_class: str, at_ms: int) -> tuple[float, float, Rates | None]:
+        """From when until when those rates hold; kept, because most of what is asked next lies within."""
+        starts = self._starts.get(self.name(model) or "", [])
+        row = max(bisect_right(starts, at_ms) - 1, 0)
+        since = starts[row] if row else float("-inf")
+        until = starts[row + 1] if row + 1 < len(starts) else float("inf")
+        if len(self._last) > 10_000:
+            self._last.clear()
+        found = self._last[model, price_class] = since, until, self.rates(model, price_class, at_ms)
+        return found
 
     def long_threshold(self, model: str, at_ms: int) -> int | None:
         """Prompt tokens above which a whole request belongs to the class "long:N" (N in thousands)."""

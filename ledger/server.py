@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,6 +25,8 @@ BIGGEST_MESSAGE = 1 << 20
 BIGGEST_HEAD = 32 * 1024
 HEAD_S = 20.0
 """A caller has this long to finish its request line and headers."""
+SWITCH_S = 0.0005
+"""A thread that computes lets others run so often: what waits for the disk or a caller need not wait for it as well, again and again."""
 
 
 class _Http(HttpToolsProtocol):
@@ -189,6 +192,7 @@ def serve(
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.setswitchinterval(SWITCH_S)
     config = uvicorn.Config(
         _Proxied(shell, proxies) if proxies else shell, http=_Http, ws=_Ws, loop="asyncio", lifespan="on", ws_per_message_deflate=False, ws_max_size=BIGGEST_MESSAGE,
         timeout_keep_alive=75, timeout_graceful_shutdown=3, log_config=None, access_log=False, server_header=False,

@@ -53,6 +53,8 @@ class View:
         self.names = Names()
         self.sources: dict[str, Source] = {}
         self.winners: dict[str, Held] = {}
+        self._copied: dict[str, set[str]] = {}
+        """Sessions that several sources had, and which."""
         self.tally = Tally()
         self.order: list[tuple[int, str, Held]] = []
         """(last activity, key, session) of every session, oldest first."""
@@ -96,6 +98,7 @@ class View:
             self.rest.may_go_on(self.sources, heads, self.clock())
         for name in [name for name in self.sources if name not in heads]:
             self._forget(name)
+        read: list[tuple[str, Changed]] = []
         for name, head in heads.items():
             source = self.sources.get(name)
             if source is None:
@@ -105,39 +108,52 @@ class View:
             except BaseException:
                 if source.torn:
                     self.begin()
+                else:
+                    self._take_all(read)
                 raise
             if self.rest is not None:
                 self.rest.must_not_hold(changed)
             if changed:
-                self._take(name, changed)
+                read.append((name, changed))
+        self._take_all(read)
         if self.rest is not None:
             self._accounts.settle()
 
     def _forget(self, name: str) -> None:
         gone = self.sources.pop(name)
         kinds = {ref.kind for ref in gone.others} | {"stub"}
-        self._take(name, Changed(set(gone.sessions), kinds))
+        self._take_all([(name, Changed(set(gone.sessions), kinds))])
 
-    def _take(self, name: str, changed: Changed) -> None:
+    def _take_all(self, read: Sequence[tuple[str, Changed]]) -> None:
+        """Take what was read into the sums; much of it is put into its order once, at the end."""
+        many = sum(len(changed.sessions) for _, changed in read) > 500 + len(self.order) // 20
+        if many:
+            self._columns = None
+        for name, changed in read:
+            self._take(name, changed, many)
+        if many:
+            self._sort()
+
+    def _take(self, name: str, changed: Changed, many: bool) -> None:
         self.revision += 1
         self.moved += len(changed.sessions)
         if "block" in changed.kinds:
             self._hear_trackers(name)
-        many = len(changed.sessions) > 500 + len(self.order) // 20
-        if many:
-            self._columns = None
         for key in changed.sessions:
-            self._replace(key, self._best(key), many)
-        if many:
-            self._sort()
+            self._replace(key, self._best(key, name), many)
         if "day" in changed.kinds:
             self._take_days(name)
         if "limit" in changed.kinds:
             self._accounts.anchor(self._readings())
 
-    def _best(self, key: str) -> Held | None:
-        """The same session seen from two sources is shown once: as the source has it that read further. Files know more than telemetry."""
-        found = [held for source in self.sources.values() if (held := source.sessions.get(key)) is not None]
+    def _best(self, key: str, name: str) -> Held | None:
+        """The same session seen from two sources is shown once: as the source has it that read further. Files know more than telemetry.
+        *name* is the source in which it changed."""
+        shown = self.winners.get(key)
+        names = self._copied.get(key) or {shown.source if shown else name}
+        if name not in names:
+            names = self._copied[key] = {*names, name}
+        found = [held for one in names if (source := self.sources.get(one)) and (held := source.sessions.get(key)) is not None]
         return max(found, key=lambda held: (not held.source.startswith(TELEMETRY), held.last, held.tokens, held.source)) if found else None
 
     def _replace(self, key: str, new: Held | None, many: bool = False) -> None:
@@ -150,6 +166,7 @@ class View:
             self._change(old, -1, many)
         if new is None:
             del self.winners[key]
+            self._copied.pop(key, None)
         else:
             self.winners[key] = new
             self._change(new, 1, many)
@@ -199,8 +216,8 @@ class View:
         """Go on from the sums of a checkpoint, whose sources are in place."""
         self.tally = tally
         self.zones.update(zones)
-        keys = {key for source in self.sources.values() for key in source.sessions}
-        self.winners = {key: held for key in keys if (held := self._best(key)) is not None}
+        for name, source in self.sources.items():
+            self.winners |= {key: held for key in source.sessions if (held := self._best(key, name)) is not None}
         self._sort()
         self._open = {key for key, held in self.winners.items() if held.open}
         for name, source in self.sources.items():
@@ -380,6 +397,8 @@ class Views:
                  also: Mapping[str, str] | None = None, zone_of: Callable[[str], str | None] | None = None) -> None:  # fmt: skip
         self._store, self._book, self._clock, self._shelf = store, book, clock, shelf
         self._also, self._zone_of = also, zone_of
+        self.saves = True
+        """Whether whoever asks also writes a checkpoint that is due, as in a function; else save_due() is called now and then."""
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
 
@@ -400,9 +419,22 @@ class Views:
             if not view.sources:
                 checkpoint.load(view, self._shelf, self._clock())
             view.advance()
-            if checkpoint.is_due(view):
+            if self.saves and checkpoint.is_due(view):
                 checkpoint.save(view, self._shelf, self._clock())
         return view
+
+    def holds(self, tenant: str) -> bool:
+        """Whether somebody asked for the tenant's view, and it was not forgotten since."""
+        return tenant in self._views
+
+    def save_due(self) -> None:
+        """Keep on the shelf what changed enough since it was kept: for whoever keeps house where askers do not save."""
+        with self._lock:
+            views = list(self._views.values())
+        for view in views:
+            with view.lock:
+                if self._shelf is not None and checkpoint.is_due(view):
+                    checkpoint.save(view, self._shelf, self._clock())
 
     def forget(self, tenants: Iterable[str]) -> None:
         """These are read anew when they are asked for next."""

@@ -17,6 +17,7 @@ from ledger.reads import Home, Reads
 from ledger.shared import SharedViews
 from ledger.stores import Ledger
 from relay.access import ANY, Door
+from relay.ahead import Ahead
 from relay.alerts.routes import add_alert_routes
 from relay.health import Health
 from relay.keys import KeyRing
@@ -65,6 +66,7 @@ class Relay:
         shown = shown_of(self.store, clock)
         self.door = Door(self.ring, self.limits, tenant=TENANT, shared=s.shared, clock=clock, shown_of=shown)
         self.views = SharedViews(self.store, PriceBook.load(), clock, shelf=self.store, shown_of=shown, zone_of=lambda tenant: self.tenants.get(tenant).zone)
+        self.ahead = Ahead(self.views)
         self.push = Push(self.store, self.ring, aud=s.url, limits=self.limits, clock=clock, on_change=self.changed,
                          terms_of=terms_of(self.tenants, Terms(s.beat_s, keep_days=s.retention_days, keep_totals_days=s.totals_days)))  # fmt: skip
         self.tickets = Tickets(self.store, clock)
@@ -142,6 +144,7 @@ class Relay:
         self.changes += 1
         if not self.settings.on_lambda:  # there a schedule looks after everybody
             self.alerts.duty.note(tenant)
+            self.ahead.note(tenant)
         (self.on_change or self.live.changed)(tenant)
 
 

@@ -74,11 +74,13 @@ class Housekeeper:
             self._log()
             self._relay.health.kept_at = self._relay.clock()
             self._try("telling alerts", self._relay.alerts.duty.step)
+            self._try("reading on", self._relay.ahead.step)
             if seconds % SILENT_S == 0:
                 self._try("looking for silent machines", self._relay.upkeep.tell_silent)
             if seconds % ROUND_S == 0:
                 self._try("upkeep", self._upkeep)
             if seconds % LOOK_S == 0:
+                self._try("keeping checkpoints", self._relay.views.save_due)
                 self._try("looking at the clock", lambda: self._relay.health.look(self._relay))
 
     def _upkeep(self) -> None:
@@ -105,6 +107,7 @@ def run(settings: Settings) -> None:
     store = open_store(settings.store)
     try:
         relay = Relay(settings, store, access_log=AccessLog(settings.log_format))
+        relay.views.saves = False  # the house is kept here: nobody who asks waits for it
 
         def listening(port: int) -> None:
             kept = "" if store.durable else "; nothing outlives this process: agents fill it again"

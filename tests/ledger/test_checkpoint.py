@@ -170,6 +170,19 @@ def test_a_view_of_few_sessions_keeps_no_checkpoint():
     assert house.store.take("view", ALICE, now=NOW) is None
 
 
+def test_where_a_house_is_kept_whoever_asks_does_not_wait_for_a_checkpoint():
+    house = many(120)
+    house.views.saves = False
+    house.view()
+    assert house.store.take("view", ALICE, now=NOW) is None
+    house.view().saved -= checkpoint.DUE_AFTER
+    house.views.save_due()
+    first = house.store.take("view", ALICE, now=NOW).value["name"]
+    house.views.save_due()
+    assert house.store.take("view", ALICE, now=NOW).value["name"] == first, "nothing changed since"
+    assert shown(cold(house)) == shown(house.anew())
+
+
 def test_a_later_checkpoint_replaces_the_one_before():
     house = many(120)
     house.view().summary("UTC")

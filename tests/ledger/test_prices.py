@@ -59,6 +59,16 @@ def test_a_long_request_is_priced_up_whole(book):
     assert usd(book, "claude-sonnet-4-20250514", "long:200", then, 1_000, 4_000, 20_000, 0, 230_000) == pytest.approx(0.384)
 
 
+def test_a_price_that_was_asked_for_before_is_the_same_asked_in_any_order():
+    rows = [{"model": "m", "from": day, "input": price, "output": 0, "write_5m": 0, "write_1h": 0, "read": 0, "source": "s", "date": "2026-01-01"}
+            for day, price in ((None, 1), ("2026-02-01", 2), ("2026-03-01", 3))]  # fmt: skip
+    book = PriceBook({"date": "2026-01-01", "rows": rows})
+    days = ["2026-02-15", "2025-01-01", "2026-03-01", "2026-02-01", "2026-01-31", "2026-02-28", "2027-01-01", "2026-01-15"]
+    assert [usd(book, "m", "standard", at(day), 1_000_000, 0, 0, 0, 0) for day in days * 2] == [2, 1, 3, 2, 1, 2, 3, 1] * 2
+    dated = PriceBook({"date": "2026-01-01", "rows": rows[1:]})
+    assert [usd(dated, "m", "standard", at(day), 1_000_000, 0, 0, 0, 0) for day in ("2025-01-01", "2026-03-01", "2026-02-01")] == [2, 3, 2], "before the first row it holds, too"
+
+
 def test_a_price_holds_from_its_date_on(book):
     assert book.long_threshold("claude-opus-4-6", at("2026-03-12")) == 200_000
     assert book.long_threshold("claude-opus-4-6", at("2026-03-13")) is None
