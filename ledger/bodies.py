@@ -86,6 +86,8 @@ class Limit(Struct, omit_defaults=True, kw_only=True):
     source: Name = ""
     earlier: list[Instant] = []
     """Resets of the same window that were reported before, where the reader keeps them."""
+    earlier_used: list[tuple[Instant, Share]] = []
+    """How much was used of those windows when they were last read: reset and percent."""
 
 
 class Machine(Struct, omit_defaults=True, kw_only=True):

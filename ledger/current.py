@@ -160,17 +160,16 @@ def recent_blocks(view: View, account: Account | None) -> list[dict[str, Any]]:
     newest = reversed(view.blocks(account).all())
     blocks = [*islice((block for block in newest if not block.gap), RECENT)][::-1]
     largest = view.blocks(account).largest
-    shares = {
-        limit.resets_at: limit.used_percent
-        for limit in view.all_limits() if limit.window == "five_hour" and account_for(limit) == account and limit.resets_at
-    }  # fmt: skip
+    readings = [limit for limit in view.all_limits() if limit.window == "five_hour" and account_for(limit) == account]
+    shares = dict(pair for limit in readings for pair in limit.earlier_used) | {limit.resets_at: limit.used_percent for limit in readings if limit.resets_at}
     found = []
     for window in blocks:
         official = next((share for reset, share in shares.items() if window.basis == "official" and abs(reset - window.end) <= SAME_WINDOW), None)
         percent = official if official is not None else window.tokens / largest * 100 if largest else 0.0
         found.append(
             {
-                "start": iso(window.start), "end": iso(window.end), "percent": round(percent, 1), "tokens": window.tokens,
+                "start": iso(window.start), "end": iso(window.end), "percent": round(percent, 1), "percent_basis": "largest earlier block" if official is None else "official",
+                "tokens": window.tokens,
                 "cost": window.cost / PICO, "reached": official is not None and official >= 100, "gap": window.gap, "basis": window.basis,
             }
         )  # fmt: skip

@@ -162,7 +162,7 @@ class Lens:
             return None
         return bodies.Limit(
             tool=body.tool, account=self._account(body.account) or "", window=body.window, used_percent=body.used_percent, resets_at=body.resets_at,
-            observed_at=body.observed_at, source=body.source, earlier=body.earlier,
+            observed_at=body.observed_at, source=body.source, earlier=body.earlier, earlier_used=body.earlier_used,
         )  # fmt: skip
 
     def _machine(self, body: bodies.Machine) -> bodies.Machine:

@@ -34,7 +34,7 @@ WORDS = {
     },
     "limit": {
         "tool": "which tool", "account": "which account, as above", "window": "five hours or a week", "used_percent": "how much is used", "resets_at": "when it resets",
-        "observed_at": "when the tool said so", "source": "where it said so", "earlier": "earlier resets of the same window",
+        "observed_at": "when the tool said so", "source": "where it said so", "earlier": "earlier resets of the same window", "earlier_used": "how much was used of those windows",
     },
     "machine": {
         "name": "the machine's name", "os": "its system", "version": "the agent's version", "tz": "its time zone",

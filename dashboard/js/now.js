@@ -46,7 +46,7 @@ export function Block() {
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${s.percent > 300 ? Math.round(s.percent / 100) + "×" : pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div class="cost"><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
       <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num cost">${money(b.burn?.cost_per_hour)}/h</dd>
-        ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${paired(b.burn.series)} w=${90} h=${44} label="Tokens per minute, last hour" /></dd>`}</div>
+        ${b.burn?.series?.some(Boolean) && html`<dd class="plot"><${Spark} v=${paired(b.burn.series)} w=${90} h=${44} label="Tokens per minute since the block began" /></dd>`}</div>
       <${Mix} models=${[...(b.models ?? [])].sort((x, y) => (y.cost ?? 0) - (x.cost ?? 0) || y.tokens - x.tokens)} />
     </dl></section>`;
 }
@@ -66,12 +66,13 @@ function Limit({ l, t }) {
 function Recent({ alone }) {
   const b = S.block.value, all = S.recent.value.filter((r) => !r.gap), list = b ? all.filter((r) => ms(r.end) !== b.to && ms(r.start) !== b.from) : all;
   if (!list.length) return alone && html`<p class="quiet">No block has ended yet.</p>`;
-  const known = list.some((r) => r.reached || (r.percent != null && r.basis !== "derived")) || b?.percent_basis === "official", most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
+  // Shares of a limit and shares of the largest block do not stand side by side: then tokens are what can be compared.
+  const known = [...list, ...(b ? [b] : [])].every((r) => r.percent_basis === "official"), most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
   const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached, now: false }));
   if (b) bars.push({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, hit: false, now: true });
   const hit = list.filter((r) => r.reached).length;
-  const note = !known ? `by tokens, up to ${tokens(most)}` : hit ? `${hit} of ${list.length} reached the limit` : `none of ${list.length} reached the limit`;
-  return html`<div class=${alone ? "" : "more-of"}><div class="row">${!alone && html`<h3>Recent blocks</h3>`}<span class="sub num">${note}</span></div>
+  const note = known ? `${hit || "none"} of ${list.length} reached the limit` : `by tokens, up to ${tokens(most)}${hit ? `; ${hit} reached a limit` : ""}`;
+  return html`<div class=${alone ? "" : "more-of"}><div class="row">${!alone && html`<h3>Recent blocks</h3>`}<span class="sub num recent-note">${note}</span></div>
     <${Blocks} list=${bars} label=${`The last ${list.length} blocks, share used: ${bars.map((r) => pct(r.v)).join(", ")}`} /></div>`;
 }
 export function Limits() {

@@ -140,7 +140,7 @@ def feed(now: datetime, *, count: int = 240, sent: int = 200, percent: float = 5
     roll = random.Random(seed)
     rows = sessions(roll, now, count)
     days = [d for n in range(370, -1, -1) if (d := day(roll, now.astimezone(zone) - timedelta(days=n), today=not n))]
-    recent = [{"start": iso(now - timedelta(hours=9 * (13 - n) + 8)), "end": iso(now - timedelta(hours=9 * (13 - n) + 3)), "percent": p, "tokens": p * 800_000, "cost": p * 0.31, "reached": p >= 100, "gap": False}
+    recent = [{"start": iso(now - timedelta(hours=9 * (13 - n) + 8)), "end": iso(now - timedelta(hours=9 * (13 - n) + 3)), "percent": p, "percent_basis": "official", "tokens": p * 800_000, "cost": p * 0.31, "reached": p >= 100, "gap": False}
               for n, p in enumerate([70, 37, 100, 62, 20, 82, 61, 90, 45, 10, 66, 100, 32])]
     current = block(roll, now, percent)
     alerts = [{"id": "limit:seven_day_opus:1", "level": "warn", "text": "Opus is ahead of its weekly pace. At this rate it runs out 46 hours before it resets.", "at": iso(now)}]

@@ -17,7 +17,7 @@ from local_agent.windows import believed
 LIMIT = "limit"
 SAME_MS = 10 * 60 * 1000
 MOST_EARLIER = 64
-"""How many earlier resets are remembered: they say where past blocks began."""
+"""How many earlier resets are remembered: they say where past blocks began, and what was used of them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,6 +66,9 @@ def keep(step: Step, tool: str, account: str, window: str, found: Reading, sourc
     earlier = _earlier(known.get("earlier") if known else None, newest, other)
     if earlier:
         body["earlier"] = earlier
+    used = _earlier_used(known.get("earlier_used") if known else None, newest, other)
+    if used:
+        body["earlier_used"] = used
     if body == known:
         return False
     handover.put(step, LIMIT, ref.id, body)
@@ -78,6 +81,18 @@ def _earlier(known: object, newest: Reading, other: Reading | None) -> list[int]
     if other is not None and all(abs(each - other.resets_at) > SAME_MS for each in (*resets, newest.resets_at)):
         resets.append(other.resets_at)
     return sorted(each for each in resets if each < newest.resets_at - SAME_MS)[-MOST_EARLIER:]
+
+
+def _earlier_used(known: object, newest: Reading, other: Reading | None) -> list[list[float]]:
+    """Reset and percent of windows before the newest reading's, oldest first. Of one window the most that was read: use only grows."""
+    used = [list(pair) for pair in known if isinstance(pair, list)] if isinstance(known, list) else []
+    if other is not None:
+        same = next((pair for pair in used if abs(pair[0] - other.resets_at) <= SAME_MS), None)
+        if same is None:
+            used.append([other.resets_at, other.used_percent])
+        else:
+            same[1] = max(same[1], other.used_percent)
+    return sorted(pair for pair in used if pair[0] < newest.resets_at - SAME_MS)[-MOST_EARLIER:]
 
 
 def _known(step: Step, ref: Ref) -> dict[str, object] | None:

@@ -136,6 +136,7 @@ def test_the_resets_of_earlier_windows_are_remembered(archive, tmp_path):
         poll(archive, tmp_path)
     assert limit(archive)["used_percent"] == 5
     assert limit(archive)["earlier"] == [(SOON + 1) * 1000]
+    assert limit(archive)["earlier_used"] == [[(SOON + 1) * 1000, 60]], "what was used of a window is known when it is past"
 
 
 def test_looking_again_changes_nothing(archive, tmp_path):

@@ -168,6 +168,18 @@ def test_a_source_that_runs_on_sample_data_is_marked(server, visit):
 
 
 @pytest.mark.fault(63)
+def test_blocks_whose_limit_nobody_told_are_compared_by_tokens_and_none_is_said_to_be_below_it(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".recent-note")
+    assert page.inner_text(".recent-note") == "2 of 13 reached the limit"
+    at = page.evaluate("() => new Date(Date.now() - 9e7).toISOString()")
+    block = {"start": at, "end": at, "tokens": 4_000_000, "cost": 1, "gap": False}
+    mixed = [block | {"percent": 20, "percent_basis": "largest earlier block", "reached": False}, block | {"percent": 100, "percent_basis": "official", "reached": True}]
+    agent.tell(summary={"recent_blocks": mixed})
+    page.reload()
+    page.wait_for_selector("text=by tokens, up to 46.3M; 1 reached a limit")
+
+
 def test_a_clock_ten_minutes_off_is_put_right(server, visit):
     page = visit(server("--offset", "-600").url, wait=".calendar")
     wait_state(page, "live")

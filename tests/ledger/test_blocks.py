@@ -205,6 +205,15 @@ def test_the_first_block_ever_has_no_percent():
     assert block["percent"] is None and block["projection"]["percent"] is None and block["projection"]["tokens"] > 0
 
 
+def test_a_past_window_keeps_what_the_tool_said_of_it_and_no_other_has_reached_a_limit():
+    house, ends = House(), [NOW - 30 * HOUR, NOW - 20 * HOUR]
+    rows = [use(NOW - 50 * HOUR, input=950)] + [use(end - HOUR, input=450) for end in ends] + [use(NOW - HOUR, input=450)]
+    body = limit(60, NOW + 2 * HOUR)[2] | {"earlier": ends, "earlier_used": [[ends[0], 100.0], [ends[1], 40.0]]}
+    house.laptop().pushes(a_session("a", *rows), (*limit(60, NOW + 2 * HOUR)[:2], body))
+    found = house.get("/v1/feed")["summary"]["recent_blocks"]
+    assert [(each["percent_basis"], each["percent"], each["reached"]) for each in found] == [("largest earlier block", 100.0, False), ("official", 100.0, True), ("official", 40.0, False), ("official", 60.0, False)]
+
+
 def test_burn_is_by_the_time_between_first_and_last_use():
     house = House()
     house.laptop().pushes(a_session("a", use(NOW - 2 * HOUR, input=550), use(NOW - HOUR, input=550)))
