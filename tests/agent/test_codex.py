@@ -13,6 +13,7 @@ from local_agent.archive import LOCAL, Archive
 from local_agent.readers import limits
 from local_agent.readers.codex import Codex
 from local_agent.readers.tool import ToolReader
+from local_agent.readers.usage import Answer, price_class
 from tests.agent.trackers import NOW
 
 ALICE, FORK = "019a97b0-85be-7e60-9c60-9726baf026a0", "019a97c1-0000-7e60-9c60-9726baf026a1"
@@ -346,3 +347,14 @@ def test_the_price_class_is_chosen_for_each_answer_by_its_whole_prompt(archive, 
 ])  # fmt: skip
 def test_a_window_is_named_by_its_length_give_or_take_a_fiftieth(minutes: object, name: str) -> None:
     assert limits.window_name(minutes, "primary") == name
+
+
+def test_a_prompt_of_exactly_the_threshold_is_no_long_one() -> None:
+    class Book:
+        def long_threshold(self, model: str, at_ms: int, /) -> int:
+            return 200_000
+
+    def classed(prompt: int) -> str:
+        return price_class(Answer(NOW, "m", input=prompt), Book())
+
+    assert [classed(prompt) for prompt in (200_000, 200_001)] == ["standard", "long:200"]

@@ -96,6 +96,18 @@ def test_the_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> 
     assert seals.seal_key(tmp_path / "other") != key
 
 
+def test_an_empty_key_file_stops_the_agent_instead_of_being_filled_anew(tmp_path: Path) -> None:
+    (tmp_path / "seal").touch(mode=0o600)
+    with pytest.raises(Misconfigured, match="is empty"):
+        seals.seal_key(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["AAB", "AAA=", "AA A", "A"])
+def test_base64_has_one_spelling_so_that_a_sealed_name_has_one_text(text: str) -> None:
+    with pytest.raises(ValueError, match="base64url"):
+        to_bytes(text)
+
+
 def test_of_two_processes_that_make_it_at_once_one_wins_for_both(tmp_path: Path) -> None:
     theirs = seals.seal_key(tmp_path)
     seals._make(tmp_path / "seal")

@@ -138,7 +138,7 @@ def test_a_session_left_out_is_found_by_its_id():
     assert cold(house).session("nobody") is None
 
 
-@pytest.mark.parametrize("harm", ["no piece", "other bytes", "other prices", "old form"])
+@pytest.mark.parametrize("harm", ["no piece", "other bytes", "another's piece", "other prices", "old form"])
 def test_a_checkpoint_that_does_not_fit_is_passed_over(harm, monkeypatch):
     house = many(120)
     house.view().summary("UTC")
@@ -148,6 +148,12 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(harm, monkeypatch):
         house.store.drop("view", f"{ALICE}/{head['name']}/0")
     elif harm == "other bytes":
         house.store.put("view", f"{ALICE}/{head['name']}/0", {"z": "AAAA"}, now=NOW)
+    elif harm == "another's piece":
+        other = many(121)
+        other.view().summary("UTC")
+        other.views.checkpoint(ALICE)
+        name = other.store.take("view", ALICE, now=NOW).value["name"]
+        house.store.put("view", f"{ALICE}/{head['name']}/0", other.store.take("view", f"{ALICE}/{name}/0", now=NOW).value, now=NOW)
     elif harm == "other prices":
         house.book = PriceBook({"rows": [], "date": "2026-01-01"})
     else:

@@ -50,6 +50,17 @@ def test_columns_find_what_looking_at_each_session_finds(made, query, changes):
     assert (page.next is not None) is (len(wanted) > query.limit)
 
 
+def test_a_session_that_changed_or_went_is_found_only_as_it_is_now():
+    house = House()
+    laptop = house.laptop()
+    laptop.pushes(*[a_session(key, use(NOW - 5 * HOUR), title="alpha") for key in ("changed", "gone", "same")])
+    assert house.view().sessions(Query(q="alpha")).total == 3  # the columns are made here
+    laptop.pushes(a_session("changed", use(NOW - 5 * HOUR), title="beta"), gone=[("session", "gone")])
+    for query, keys in ((Query(), ["same", "changed"]), (Query(q="alpha"), ["same"]), (Query(q="beta"), ["changed"]), (Query(project="relay", q="beta"), ["changed"])):
+        page = house.view().sessions(query)
+        assert ([held.key for held in page.sessions], page.total) == (keys, len(keys))
+
+
 def test_columns_are_made_anew_after_many_changes():
     house = House()
     laptop = house.laptop()
