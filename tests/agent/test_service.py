@@ -25,6 +25,7 @@ from local_agent.service import (
     plist_bytes,
     this_program,
     unit_text,
+    unit_word,
 )
 
 ODD = 'a folder with "quotes", 100% and $HOME'
@@ -155,3 +156,8 @@ def test_the_manager_hears_that_we_are_ready(tmp_path: Path) -> None:
 def test_nobody_listening_is_no_reason_to_stop(tmp_path: Path) -> None:
     Notifier(str(tmp_path / "nobody")).say("READY=1")
     Notifier(None).say("READY=1")
+
+
+def test_a_path_with_a_line_break_is_refused_before_it_becomes_a_line_of_the_unit() -> None:
+    with pytest.raises(ServiceTrouble, match="control characters"):
+        unit_word("/home/ada\nExecStart=/bin/sh")

@@ -219,6 +219,15 @@ def test_installing_and_removing_leaves_the_very_bytes(place):
     assert not place.backup.exists()
 
 
+def test_a_backup_that_is_not_what_was_there_is_not_put_back_and_our_line_goes_all_the_same(place):
+    place.settings.write_text(OWN, "utf-8")
+    setup.install(place)
+    place.backup.write_text('{"model": "somebody else\'s"}', "utf-8")
+    setup.remove(place)
+    found = json.loads(place.settings.read_text("utf-8"))
+    assert found == json.loads(OWN)
+
+
 def test_where_there_were_no_settings_there_are_none_afterwards(place):
     setup.install(place)
     assert "statusline.py" in place.settings.read_text()

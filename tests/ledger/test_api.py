@@ -375,7 +375,7 @@ def test_an_export_can_be_checked_by_its_checksum(house, format):
     assert line == f"{hashlib.sha256(exported(house, format=format)).hexdigest()}  sessions.{format}\n"
 
 
-@pytest.mark.parametrize("title", ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\tx", "\rx", "\n=1"])
+@pytest.mark.parametrize("title", ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\tx", "\rx", "\n=1", "  =1", "＝1"])
 def test_no_cell_of_an_export_is_a_formula(title):
     house = House()
     house.laptop().pushes(a_session("s1", title=title, project=title))

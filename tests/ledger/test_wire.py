@@ -286,3 +286,8 @@ def test_no_bytes_raise_anything_but_a_problem(data):
         wire.inflate(data)
     except Problem as problem:
         assert problem.status in (400, 413)
+
+
+def test_a_problem_document_has_the_members_of_rfc_9457():
+    document = json.loads(Problem(409, "digest-mismatch", "send it again", seq=7).document())
+    assert document == {"type": "digest-mismatch", "title": "digest mismatch", "status": 409, "detail": "send it again", "seq": 7}
