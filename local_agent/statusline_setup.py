@@ -42,12 +42,13 @@ def main(words: list[str], home: str | None) -> int:
     parser = ArgumentParser(prog="python -m local_agent statusline", description="Keep the official limits that Claude Code tells its status line.")
     parser.add_argument("act", choices=("install", "remove"))
     parser.add_argument("--home", default=home, help="the agent's own folder")
-    parser.add_argument("--config", default="~/.claude", metavar="DIR", help="Claude Code's configuration folder (default: %(default)s)")
+    parser.add_argument("--config", metavar="DIR", help="Claude Code's configuration folder (default: those that CLAUDE_CONFIG_DIR names, else ~/.claude)")
     parser.add_argument("--chain", metavar="COMMAND", help="a status line to go on showing (default: the one that is there)")
     given = parser.parse_args(words)
     try:
-        place = Place(Path(os.path.realpath(Path(given.config).expanduser() / "settings.json")), _home(given.home))
-        said = install(place, given.chain) if given.act == "install" else remove(place)
+        folders = [Path(given.config).expanduser()] if given.config else _configured()
+        places = [Place(Path(os.path.realpath(folder / "settings.json")), _home(given.home)) for folder in folders]
+        said = "\n".join(install(place, given.chain) if given.act == "install" else remove(place) for place in places)
     except (LedgerError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -191,6 +192,16 @@ def _keep(place: Place, state: Mapping[str, object] | None) -> None:
     if state is not None:
         states[str(place.settings)] = state
     write_durably(place.home / STATE, json.dumps(states, indent=2).encode())
+
+
+def _configured() -> list[Path]:
+    """The folders that Claude Code is configured in: it moves there where its own variable says so."""
+    from local_agent import settings
+
+    found = settings.load({})
+    if not found.transcripts_named:
+        return [Path.home() / ".claude"]
+    return [folder.parent if folder.name == "projects" else folder for folder in found.transcripts]
 
 
 def _home(given: str | None) -> Path:

@@ -228,6 +228,22 @@ def test_a_backup_that_is_not_what_was_there_is_not_put_back_and_our_line_goes_a
     assert found == json.loads(OWN)
 
 
+def test_it_is_put_where_claude_codes_own_variable_says(tmp_path, monkeypatch, capsys):
+    homes = [tmp_path / name for name in ("user", "one", "two")]
+    for home in homes:
+        home.mkdir()
+    monkeypatch.setenv("HOME", str(homes[0]))
+    for named, expected in ((None, [homes[0] / ".claude"]), (f"{homes[1]},{homes[2]}/projects", homes[1:])):
+        if named:
+            monkeypatch.setenv("CLAUDE_CONFIG_DIR", named)
+        else:
+            monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+        assert statusline.main(["install"], str(tmp_path / "agent")) == 0
+        assert sorted(tmp_path.rglob("settings.json")) == [folder / "settings.json" for folder in expected]
+        assert statusline.main(["remove"], str(tmp_path / "agent")) == 0
+        assert not list(tmp_path.rglob("settings.json"))
+
+
 def test_where_there_were_no_settings_there_are_none_afterwards(place):
     setup.install(place)
     assert "statusline.py" in place.settings.read_text()
