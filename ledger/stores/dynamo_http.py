@@ -13,6 +13,8 @@ from typing import Any
 from ledger.aws import Account, Line, NoAnswer
 
 TRIES = 3
+PATIENCE_S = 5.0
+"""A call that found no answer for so long is not tried again: the function must answer itself before its own time is up."""
 AGAIN = {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "InternalServerError", "ServiceUnavailable",
          "ServiceUnavailableException", "LimitExceededException"}
 
@@ -28,8 +30,9 @@ class Refused(Exception):
 class HttpClient:
     """get_item, put_item, delete_item, batch_get_item, query and transact_write_items. Raises Refused or NoAnswer."""
 
-    def __init__(self, account: Account, *, sleep: Callable[[float], None] = time.sleep, roll: Callable[[], float] = random.random) -> None:
-        self._line, self._sleep, self._roll = Line(account, "dynamodb"), sleep, roll
+    def __init__(self, account: Account, *, sleep: Callable[[float], None] = time.sleep, roll: Callable[[], float] = random.random,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._line, self._sleep, self._roll, self._clock = Line(account, "dynamodb"), sleep, roll, clock
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         if operation.startswith("_"):
@@ -45,11 +48,12 @@ class HttpClient:
             arguments["ClientRequestToken"] = str(uuid.uuid4())
         body = json.dumps(arguments, default=_text, separators=(",", ":")).encode()
         headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"}
+        began = self._clock()
         for left in reversed(range(TRIES)):
             try:
                 return self._once(headers, body)
             except NoAnswer:
-                if not left:
+                if not left or self._clock() - began >= PATIENCE_S:
                     raise
             except Refused as refusal:
                 if not left or refusal.response["Error"]["Code"] not in AGAIN:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import botocore.auth
@@ -16,12 +18,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from ledger.aws import Account, Line, NoAnswer, signed, trust
+from ledger.aws import CONNECT_S, READ_S, Account, Line, NoAnswer, signed, trust
 from ledger.errors import Busy
 from ledger.stores.dynamo_http import HttpClient, Refused
 from ledger.stores.dynamodb import DynamoStore
 
 NOW = 1_763_800_000
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.parametrize("token", ["", "FwoGZXIvYXdzEJr//////////wEaDExample=="])
@@ -201,6 +204,21 @@ def test_nobody_there_makes_the_store_busy() -> None:
     nobody = HttpClient(Account("eu-central-1", "k", "s", endpoint="http://127.0.0.1:9"), sleep=lambda _: None)
     with pytest.raises(Busy, match="does not answer"):
         DynamoStore("ledger", client=nobody).head("alice", "laptop")
+
+
+def test_a_silent_table_is_given_up_while_the_function_still_has_time_to_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeout_s = int(re.search(r"^  timeout: (\d+)$", (ROOT / "serverless.yml").read_text(), re.MULTILINE)[1])
+    now = [0.0]
+
+    def silence(*_: Any) -> Any:
+        now[0] += CONNECT_S + READ_S
+        raise NoAnswer("TimeoutError")
+
+    monkeypatch.setattr(Line, "post", silence)
+    patient = HttpClient(Account("eu-central-1", "k", "s"), sleep=lambda seconds: now.__setitem__(0, now[0] + seconds), clock=lambda: now[0])
+    with pytest.raises(Busy, match="does not answer"):
+        DynamoStore("ledger", client=patient).head("alice", "laptop")
+    assert now[0] < timeout_s - 2
 
 
 def test_an_answer_that_is_cut_off_is_no_answer(service: Service) -> None:
