@@ -4,23 +4,35 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ledger.stores import open_store
+from tests.ledger.stores import empty, postgres_server
 from tests.processes import Running, Site, get, site, until
 
 KINDS = ("input", "output", "cache_write", "cache_read")
 
 
-@pytest.fixture(scope="module")
-def journey(tmp_path_factory: pytest.TempPathFactory, generate: Callable[..., None]) -> Iterator[tuple[Site, Running, Running, str]]:
+def empty_postgres() -> str:
+    """The address of the tests' PostgreSQL, with nothing in it."""
+    url = postgres_server()
+    with closing(open_store(url)) as store:
+        empty(store)
+    return url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, generate: Callable[..., None]) -> Iterator[tuple[Site, Running, Running, str]]:
+    store = empty_postgres() if request.param == "postgres" else None
     folder = tmp_path_factory.mktemp("spine")
     generate("gen_transcripts.py", 4711, "6MB", folder / "claude", "--no-edge")
     generate("make_trackers.py", 4711, folder / "trackers", "--tz", "America/New_York")
     with site(folder) as place:
-        relay = place.relay()
+        relay = place.relay(store=store)
         trackers = [word for path in sorted((folder / "trackers").glob("*.db")) for word in ("--tracker", str(path))]
         agent = place.agent(
             relay, place.key(relay, "push", source="laptop"), "agent", "--transcripts", str(folder / "claude"), "--tracker-tz", "America/New_York", *trackers
