@@ -36,7 +36,7 @@ def measured(part: str) -> list[Figure]:
         print(f"  left out, since it failed: {type(error).__name__}: {error}", file=sys.stderr)
         return []
     for figure in figures:
-        print(f"  {figure.what}: {number(figure.value)} {figure.unit}" + (f" (goal {figure.goal})" if figure.goal else ""), flush=True)
+        print(f"  {figure.what}: {number(figure.value)} {figure.unit}" + (f" (goal {figure.goal})" if figure.goal else "") + (f" against {figure.peer}" if figure.peer else ""), flush=True)
     print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
     return figures
 

@@ -1,6 +1,7 @@
 """One line per event, to stderr, as text or as JSON, and never a secret.
 
-The access log is collected and written about once a second: formatting a line costs more than answering from what is kept.
+The access log is collected and written about once a second: a line costs less than the call that writes it. It is put together at
+once, because a thread that did so for a second's lines would keep callers waiting for the interpreter meanwhile.
 """
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ class AccessLog:
 
     def __init__(self, form: str, out: IO[str] | None = None) -> None:
         self._json, self._out = form == "json", out or sys.stderr
-        self._lines: list[tuple[float, Asked, int, int, float]] = []
+        self._lines: list[str] = []
         self._lock = threading.Lock()
         self.answers: dict[int, int] = {}
         self.seconds = 0.0
@@ -78,20 +79,19 @@ class AccessLog:
         if status != 101 and not asked.path.endswith("/v1/live"):
             self.seconds += seconds  # a channel that stays open is not an answer that takes long
         if len(self._lines) < _MOST_WAITING:
-            self._lines.append((time.time(), asked, status, size, seconds))
+            self._lines.append(self._line(time.time(), asked, status, size, seconds))
 
     def write(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
             if lines:
                 try:
-                    self._out.write("".join(map(self._line, lines)))
+                    self._out.write("".join(lines))
                     self._out.flush()
                 except (OSError, ValueError):
                     return  # nobody reads our log any more
 
-    def _line(self, entry: tuple[float, Asked, int, int, float]) -> str:
-        at, asked, status, size, seconds = entry
+    def _line(self, at: float, asked: Asked, status: int, size: int, seconds: float) -> str:
         when, path, took = iso(int(at * 1000)), clean(asked.path[:300]), round(seconds * 1000, 2)
         who = [(name, asked.note[name]) for name in ("tenant", "key") if name in asked.note]
         if self._json:
