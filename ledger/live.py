@@ -29,7 +29,7 @@ LONGEST_QUEUE = 64
 LONGEST_SAID = 64 * 1024
 STUCK_S = 30.0
 SILENCE_MS = 60_000
-RECHECK_S = 15.0
+RECHECK_S = 10.0
 REFRESH_S = 60.0
 """Some news is made by time alone (a session falls idle, a window ends): viewers are told at least so often."""
 SLICE = 128
@@ -148,7 +148,7 @@ class Live:
             self._schedule(tenant)
 
     async def tick(self, *, recheck: bool = False) -> None:
-        """Ping the silent, close the stuck, and every quarter minute whoever may no longer stay."""
+        """Ping the silent, close the stuck, and every ten seconds whoever may no longer stay."""
         now, loop_now = self._clock(), asyncio.get_running_loop().time()
         viewers = [viewer for group in self._viewers.values() for viewer in group]
         for viewer in viewers:

@@ -16,7 +16,7 @@ _ASKS, _ASKS_PER_S = 30.0, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who was let in. *still* is asked every quarter minute whether they may stay."""
+    """Who was let in. *still* is asked every ten seconds whether they may stay."""
 
     tenant: str
     still: Callable[[], bool] = lambda: True
