@@ -13,8 +13,6 @@ The text of each says what to do next, in one line.
 """
 from __future__ import annotations
 
-import json
-
 
 class LedgerError(Exception):
     """The root: whoever catches this has caught everything we raise on purpose."""
@@ -57,6 +55,8 @@ class Problem(LedgerError):
         self.headers, self.extra = headers or {}, extra
 
     def document(self) -> bytes:
+        import json  # most programs that know these errors never write one down
+
         return json.dumps(
             {"type": self.type, "title": self.type.replace("-", " "), "status": self.status, "detail": self.detail, **self.extra},
             separators=(",", ":"),

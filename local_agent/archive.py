@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ledger.errors import Full, LedgerError, Unusable
 from ledger.record import MODULUS, Record, Ref
@@ -20,6 +20,9 @@ from ledger.store import AT_ONCE, Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
 from local_agent import rescue
 from local_agent.refuge import EnduringStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
@@ -81,13 +84,19 @@ class Archive:
     """
 
     def __init__(self, path: Path | str, *, source: str, clock: Callable[[], int]) -> None:
-        self.path, self.source, self.clock = Path(path), source, clock
+        self._path, self.source, self.clock = os.fspath(path), source, clock
         self.on_change: Callable[[], None] | None = None
         self.rescued: int | None = None
         self._full_until = 0
         self._turn = threading.RLock()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self.store = self._open()
+
+    @property
+    def path(self) -> Path:
+        from pathlib import Path
+
+        return Path(self._path)
 
     @property
     def disk(self) -> str:
@@ -96,10 +105,10 @@ class Archive:
     # -- opening and closing ----------------------------------------------------------
 
     def _open(self) -> EnduringStore:
-        if not rescue.is_sound(self.path):
+        if not rescue.is_sound(self._path):
             return self._rebuilt()
         try:
-            return self._prepared(EnduringStore(self.path))
+            return self._prepared(EnduringStore(self._path))
         except Unusable as error:
             if not rescue.is_damage(error):
                 raise
@@ -107,7 +116,7 @@ class Archive:
 
     def _rebuilt(self) -> EnduringStore:
         aside = rescue.set_aside(self.path, self.clock())
-        store = self._prepared(EnduringStore(self.path))
+        store = self._prepared(EnduringStore(self._path))
         with store.transaction() as sql:
             records = rescue.salvage(aside, sql)
         self.rescued = len(records)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from ledger.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from logging import Logger
+    from pathlib import Path
 
 
 def _log() -> Logger:
@@ -28,7 +28,7 @@ def _log() -> Logger:
 class EnduringStore(SqliteStore):
     """A write that found no room raises Full, once; the next one is taken by memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         try:
             super().__init__(path, synchronous="NORMAL")
         except Full:

@@ -6,13 +6,16 @@ purpose, so what is still on disk is read again.
 """
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerError
 from ledger.record import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPEN = "open"
 """The note that stands in the archive while a process has it open."""
@@ -30,9 +33,9 @@ def is_damage(error: BaseException | None) -> bool:
     return False
 
 
-def is_sound(path: Path) -> bool:
+def is_sound(path: str) -> bool:
     """True for a file that was closed in order, is new, or stands up to a check."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not os.path.exists(path) or os.path.getsize(path) == 0:
         return True
     try:
         with closing(sqlite3.connect(path)) as database:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock, RLock
+from typing import TYPE_CHECKING
 
 from ledger.errors import Conflict
 from ledger.record import Ref, to_hex
 from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone
 from ledger.stores import sqlite_shelf as shelf
 from ledger.stores.sqlite_file import File, plain_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SWEPT_AT_ONCE = 500
 
@@ -49,7 +52,7 @@ class SqliteStore:
     durable = True
 
     def __init__(self, path: str | Path, *, synchronous: str = "FULL") -> None:
-        self._file = File(Path(path), synchronous)
+        self._file = File(path, synchronous)
         self._pen = RLock()
         self._queue: list[_Change] = []
         self._queue_lock = Lock()
@@ -57,7 +60,9 @@ class SqliteStore:
 
     @property
     def path(self) -> Path:
-        return self._file.path
+        from pathlib import Path
+
+        return Path(self._file.path)
 
     def close(self) -> None:
         with self._pen:

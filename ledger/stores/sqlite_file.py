@@ -12,10 +12,13 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ledger.errors import Busy, Full, LedgerError, Unusable
 from ledger.stores.sqlite_refuge import Refuge, fits
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APPLICATION_ID = 0x53524C31  # "SRL1"
 VERSION = 1
@@ -50,10 +53,10 @@ class _Connection(sqlite3.Connection):
 
 
 class File:
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(self, path: str | Path, synchronous: str) -> None:
         if synchronous not in ("OFF", "NORMAL", "FULL", "EXTRA"):
             raise ValueError(f"no such synchronous: {synchronous}")
-        self.path, self._synchronous = path, synchronous
+        self.path, self._synchronous = os.fspath(path), synchronous
         self._mine = threading.local()
         self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._writer: _Connection | None = None
@@ -162,7 +165,7 @@ class File:
 
     def _begin(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         except OSError as error:
             raise Unusable(f"{self.path}: {(error.strerror or 'unusable').lower()}: name another place for the store") from error
         with suppress(OSError):  # what keeps a file from being made is met, and told, when it is opened
@@ -187,7 +190,7 @@ class File:
         return connection
 
 
-def _make_or_check(sql: sqlite3.Connection, path: Path) -> None:
+def _make_or_check(sql: sqlite3.Connection, path: str) -> None:
     if _is_ledger(sql, path):
         return
     sql.execute("BEGIN IMMEDIATE")
@@ -204,7 +207,7 @@ def _make_or_check(sql: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _is_ledger(sql: sqlite3.Connection, path: Path) -> bool:
+def _is_ledger(sql: sqlite3.Connection, path: str) -> bool:
     """False for an empty database, which may become a ledger; raises Unusable for what must not be touched."""
     whose = sql.execute("PRAGMA application_id").fetchone()[0]
     version = sql.execute("PRAGMA user_version").fetchone()[0]
@@ -217,7 +220,7 @@ def _is_ledger(sql: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -1,7 +1,6 @@
 """The shelf in a SQLite file: small documents, one row each."""
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
 
@@ -16,10 +15,12 @@ _UNEXPIRED = "(expires IS NULL OR expires > ?)"
 def take(sql: sqlite3.Connection, drawer: str, name: str, now: int) -> Document | None:
     query = f"SELECT value, version, expires FROM ledger_shelf WHERE drawer = ? AND name = ? AND {_UNEXPIRED}"
     row = sql.execute(query, (drawer, name, now)).fetchone()
-    return Document(json.loads(row[0]), row[1], row[2]) if row else None
+    return Document(_loaded(row[0]), row[1], row[2]) if row else None
 
 
 def put(sql: sqlite3.Connection, drawer: str, name: str, value: Mapping[str, object], now: int, expect: int | None, expires: int | None) -> int:
+    import json
+
     text = json.dumps(value, separators=(",", ":"))
     if len(text.encode()) > LARGEST_DOCUMENT:
         raise Full(f"a document of {drawer} is too large: keep it under {LARGEST_DOCUMENT // 1024} KiB")
@@ -42,4 +43,12 @@ def find(sql: sqlite3.Connection, drawer: str, prefix: str, now: int) -> list[tu
         f" WHERE drawer = ? AND name >= ? AND substr(name, 1, ?) = ? AND {_UNEXPIRED} ORDER BY name"
     )
     rows = sql.execute(query, (drawer, prefix, len(prefix), prefix, now))
-    return [(name, Document(json.loads(value), version, expires)) for name, value, version, expires in rows]
+    return [(name, Document(_loaded(value), version, expires)) for name, value, version, expires in rows]
+
+
+def _loaded(text: str) -> dict[str, object]:
+    """An agent's archive has a shelf and nothing on it: whoever reads it need not load what reads JSON."""
+    import json
+
+    found: dict[str, object] = json.loads(text)
+    return found

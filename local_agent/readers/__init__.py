@@ -6,10 +6,11 @@ which reads nothing does not wait for them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from local_agent.archive import Archive
     from local_agent.readers.accounts import Accounts
     from local_agent.readers.report import Report
@@ -32,6 +33,8 @@ class Reader(Protocol):
 
 def build_readers(settings: Settings, *, book: Any = None, user: Path | None = None) -> list[Reader]:
     """A reader for everything that the settings name; *book* is the price book, which knows where long context costs more."""
+    from pathlib import Path
+
     from ledger.prices import PriceBook
     from local_agent.imports.reader import ImportReader
     from local_agent.readers.accounts import Accounts

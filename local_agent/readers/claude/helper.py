@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from signal import SIGKILL
 from typing import Any, NamedTuple, NoReturn
 
 from local_agent.readers.claude.batch import Batch
@@ -152,6 +151,8 @@ class Helper:
         if self._pid:
             os.close(self._tickets)
             os.close(self._results)
+            from signal import SIGKILL
+
             os.kill(self._pid, SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = 0

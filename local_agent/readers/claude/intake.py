@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Intake:
     """*broken* are the paths that could not be read, each with the reason."""
 
-    def __init__(self, files: Files, walk: Walk, book: Book, scanner: Scanner, account_of: Callable[[Path], str]) -> None:
+    def __init__(self, files: Files, walk: Walk, book: Book, scanner: Scanner, account_of: Callable[[Path], str] | None) -> None:
         self._files, self._walk, self._book, self._account_of = files, walk, book, account_of
         self.scanner = scanner
         self.broken: dict[str, str] = {}
@@ -135,6 +135,8 @@ class Intake:
         root = self._walk.root_of(path)
         if root is None:
             return None
+        if self._account_of is None:
+            return own_session(root.projects, path), "default"
         if root.projects not in self._accounts:
             from pathlib import Path
 
