@@ -11,14 +11,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ledger.errors import Full
 from local_agent.archive import Archive, Step
 from local_agent.readers import pathtext, sessions
 from local_agent.readers.claude import tables
-from local_agent.readers.claude.ahead import Ahead
+from local_agent.readers.claude.ahead import Ahead, Since
 from local_agent.readers.claude.batch import Batch
 from local_agent.readers.claude.bodies import body_of, key_of, parts_of
 from local_agent.readers.claude.book import Book
@@ -28,6 +27,9 @@ from local_agent.readers.claude.pack import Threshold
 from local_agent.readers.claude.scan import Scanner
 from local_agent.readers.claude.walk import Seen, Walk, not_there, roots_of
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "claude_code"
 STEP_LINES = 4_000
@@ -58,10 +60,10 @@ class ClaudeReader:
     name = NAME
 
     def __init__(
-        self, folders: Iterable[Path], *, named: Iterable[Path] = (), book: Thresholds | None = None, account_of: Callable[[Path], str] = lambda config: "default",
-        clock_ns: Callable[[], int] = time.time_ns, ahead: Ahead | None = None,
+        self, folders: Iterable[str | Path], *, named: Iterable[Path] = (), book: Thresholds | None = None, account_of: Callable[[Path], str] | None = None,
+        clock_ns: Callable[[], int] = time.time_ns, ahead: Ahead | Since | None = None,
     ) -> None:  # fmt: skip
-        """*ahead* is a look at the same folders that began already; it counts where nothing was read before."""
+        """*ahead* is a look at the same folders that began already: an Ahead counts where nothing was read before, a Since where everything was."""
         self._ahead = ahead
         self._folders, self._named, self._account_of, self._clock_ns = tuple(folders), tuple(named), account_of, clock_ns
         self._threshold: Threshold = book.long_threshold if book else lambda model, at: None
@@ -78,6 +80,8 @@ class ClaudeReader:
 
     def watch_paths(self) -> list[Path]:
         """Every folder in which a transcript may appear or grow."""
+        from pathlib import Path
+
         if self._walk is None:
             return [Path(root.projects) for root in roots_of(self._folders) if os.path.isdir(root.projects)]
         return [Path(folder) for folder in list(self._walk.folders)]  # the reading thread may add to them
@@ -113,7 +117,7 @@ class ClaudeReader:
         if first:
             self._looked_at = self._met_at = now
             paths = sorted(self._ahead.paths if self._ahead else self._walk.full(), key=_inner_first)
-            gone = self._files.missing(paths, self._walk)
+            gone = self._files.missing(paths, self._walk) if not self._ahead or self._ahead.whole else []
             paths = [path for path in paths if path not in known or self._looks_changed(path)]
         else:
             # What we are told of is read at once; a look of our own stands behind that.
@@ -140,12 +144,14 @@ class ClaudeReader:
             book.load(step.sql, self._files.by_path.values())
         ahead = self._ahead = self._usable_ahead()
         self._walk = ahead.walk if ahead else Walk(roots_of(self._folders), clock_ns=self._clock_ns)
+        if ahead and not ahead.whole:
+            ahead.walk.holds(self._files.known)
         self._book = book
         self._intake = Intake(self._files, self._walk, book, ahead.scanner if ahead else Scanner(self._threshold), self._account_of)
 
-    def _usable_ahead(self) -> Ahead | None:
+    def _usable_ahead(self) -> Ahead | Since | None:
         ahead = self._ahead
-        if ahead is not None and (self._files.by_path or self._walk is not None):
+        if ahead is not None and (ahead.whole == bool(self._files.by_path) or self._walk is not None):
             ahead.dismiss()
             return None
         return ahead

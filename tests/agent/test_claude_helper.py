@@ -186,3 +186,22 @@ def test_a_look_ahead_counts_only_where_nothing_was_read_before(home: Home, alon
         assert desk.look().changed == 0
         assert desk.state() == alone
     assert children() == 0
+
+
+def test_a_report_goes_on_from_what_a_look_shows_and_finds_new_folders_files_that_grew_and_files_that_went(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report(archive: str) -> str:
+        assert days.main([str(tmp_path / archive), str(home.folder)]) == 0
+        return capsys.readouterr().out
+
+    looks = []
+    monkeypatch.setattr(days, "_look", lambda archive, folders, look=days._look: looks.append(look(archive, folders)) or looks[-1])
+    report("report.db")
+    home.write(line("msg_grown", 5), name=f"{3:036}.jsonl")
+    home.write(line("msg_new", 7), name="11111111-1111-4111-8111-111111111111/subagents/agent-9.jsonl")
+    grown = report("report.db")
+    assert [look is not None and not look.shows_nothing() for look in looks] == [True]
+    assert grown == report("anew.db")
+    home.path("long.jsonl").unlink()
+    assert (report("report.db"), looks[-1]) == (grown, None)

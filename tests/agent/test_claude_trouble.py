@@ -527,6 +527,7 @@ def test_an_archive_of_an_earlier_version_that_kept_no_keys_is_read_on(home: Hom
     desk.look()
     with desk.archive.step() as step:
         step.sql.execute("DROP TABLE claude_keys")
+        step.sql.execute("DROP TABLE claude_rivals")
     several(home)
     home.write(*(line(f"msg_{n}", 50 + n, at=NOW - n) for n in range(50)), name="more.jsonl")
     with closing(desk.again()) as again:

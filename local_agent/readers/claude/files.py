@@ -76,8 +76,9 @@ class Files:
         self.known = {file.path: (file.size, file.changed) for file in self.by_path.values() if not file.gone}
         self.skipped = Counter()
         for file in self.by_path.values():
-            file.skipped = decode(str(file.skipped))
-            self.skipped.update(file.skipped)
+            file.skipped = decode(str(file.skipped)) if file.skipped != "{}" else {}  # type: ignore[comparison-overlap]
+            if file.skipped:
+                self.skipped.update(file.skipped)
         self._next = max((row[0] for row in rows), default=0) + 1
         self._names.clear()
         self.begin()

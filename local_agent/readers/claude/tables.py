@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS claude_parts(session INTEGER NOT NULL, file INTEGER N
 CREATE TABLE IF NOT EXISTS claude_classes(id INTEGER PRIMARY KEY, model TEXT NOT NULL, price_class TEXT NOT NULL, reported INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS claude_chunks(id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS claude_keys(id INTEGER PRIMARY KEY, keys BLOB NOT NULL, places BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS claude_rivals(id INTEGER PRIMARY KEY, keys BLOB NOT NULL, places BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS claude_days(day INTEGER NOT NULL, class INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
   write_5m INTEGER NOT NULL, write_1h INTEGER NOT NULL, read INTEGER NOT NULL, requests INTEGER NOT NULL, cost INTEGER NOT NULL,
   PRIMARY KEY(day, class)) WITHOUT ROWID
@@ -51,7 +52,7 @@ Words = tuple[int, ...]
 
 def prepare(sql: sqlite3.Connection) -> bool:
     """Make the tables; False if they were there."""
-    there = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE name IN ('claude_days', 'claude_keys')")}
+    there = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE name IN ('claude_days', 'claude_rivals')")}
     if len(there) < 2:
         for statement in SCHEMA.split(";"):
             sql.execute(statement)
@@ -66,9 +67,8 @@ def lines_of(sql: sqlite3.Connection, file: int) -> Iterator[tuple[int, Words]]:
     """Every line of a file with its place in it, dead ones too."""
     first = file << CHUNK_BITS
     for id, blob in sql.execute("SELECT id, lines FROM claude_chunks WHERE id BETWEEN ? AND ?", (first, first + (1 << CHUNK_BITS) - 1)).fetchall():
-        words = array("q", blob)
-        for n in range(len(words) // WIDTH):
-            yield (id - first) * PER_CHUNK + n, tuple(words[n * WIDTH : (n + 1) * WIDTH])
+        each = iter(array("q", blob))
+        yield from enumerate(zip(*[each] * WIDTH, strict=True), (id - first) * PER_CHUNK)  # the same iterator twelve times: twelve numbers in turn
 
 
 def tokens_of(words: Words) -> int:

@@ -140,6 +140,25 @@ class Walk:
                 self._list(root.projects, found)
         return found
 
+    def resume(self, folders: Mapping[str, int]) -> None:
+        """Go on where another process left off: these folders were listed at their times."""
+        self.folders = dict(folders)
+        self.inside = {folder: set() for folder in folders}
+
+    def holds(self, files: Iterable[str]) -> None:
+        """What lies in folders that were listed by another process."""
+        for path in files:
+            folder = os.path.dirname(path)
+            if folder in self.inside:
+                self.inside[folder].add(path)
+
+    def look_into(self, folders: Iterable[str]) -> list[str]:
+        """Every file in these folders, and below those of their folders that are new."""
+        found: list[str] = []
+        for folder in folders:
+            self._list(folder, found, deep=False)
+        return found
+
     def _list(self, folder: str, found: list[str], *, deep: bool = True) -> None:
         now = self._clock_ns()
         try:
