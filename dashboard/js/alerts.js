@@ -21,6 +21,7 @@ export function Strip({ leave, version, forget }) {
   if (c.state === "sample") return html`<div class="strip sample" role="status"><b>Sample data.</b> Made-up numbers, to look around. <button class="link" onClick=${leave}>Leave the sample</button></div>`;
   const made = S.sample.value && html`<div class="strip sample" role="status"><b>Sample data.</b> This source runs on made-up numbers. Nothing here is yours.</div>`;
   if (c.why === "refused") return html`${update}${shared}${made}<div class="strip" role="status">${at > 0 && html`<b>As of ${when(at, S.clockNow.value)}.</b> `}The relay does not accept this browser's key any more. Open a new pairing link, or <button class="link" onClick=${forget}>forget the key</button>.</div>`;
-  if (!S.stale.value || !at || c.state === "none") return html`${update}${shared}${made}`;
-  return html`${update}${shared}${made}<div class="strip" role="status"><b>As of ${when(at, S.clockNow.value)}.</b> ${c.state === "stored" ? "Nothing answers right now; this page reconnects by itself." : "No machine has reported since."}</div>`;
+  const sealed = S.seals.value?.note;
+  if (!S.stale.value || !at || c.state === "none") return html`${update}${shared}${made}${sealed}`;
+  return html`${update}${shared}${made}${sealed}<div class="strip" role="status"><b>As of ${when(at, S.clockNow.value)}.</b> ${c.state === "stored" ? "Nothing answers right now; this page reconnects by itself." : "No machine has reported since."}</div>`;
 }

@@ -1,5 +1,6 @@
 // Names that were sealed on the machine that knows them: opened here, with a key that came behind the # of a link and
 // that no server ever sees. Loaded when there is a sealed name, or such a key.
+import { html } from "./lib.js";
 import * as S from "./store.js";
 import { isSealed } from "./format.js";
 import { pairings, prefs } from "./kept.js";
@@ -20,20 +21,23 @@ export async function opened(kind, sealed, key, subtle = crypto.subtle) {
   return new TextDecoder().decode(plain).replace(/\0+$/, "");
 }
 
+const SHUT = html`<div class="strip" role="status"><b>Some names are sealed.</b> The link that <code>python -m local_agent seal</code> prints on the machine that sealed them opens them in this browser.</div>`;
 /** What shows a state with its names opened. Names are opened one after the other and then *news* is told; until then,
  * and where no key fits, they stay as they are.
  * @param {Promise<any>[]} keys @param {() => void} news */
 export function opener(keys, news, open = opened) {
   const known = new Map(), back = new Map();
-  let todo = /** @type {[string, string][]} */ ([]), rows = new WeakMap(), sums = new WeakMap();
+  let todo = /** @type {[string, string][]} */ ([]), shut = false, rows = new WeakMap(), sums = new WeakMap();
   async function work() {
     const now = todo;
     todo = [];
     let some = false;
+    const before = shut;
     await Promise.all(now.map(async ([kind, text]) => {
       for (const each of keys) try { const t = await open(kind, text, await each); known.set(kind + text, t); back.set(kind + t, text); some = true; return; } catch { /* another key, or none */ }
+      shut = true;
     }));
-    if (some) { rows = new WeakMap(); sums = new WeakMap(); news(); }
+    if (some || shut !== before) { rows = new WeakMap(); sums = new WeakMap(); news(); }
   }
   function name(kind, text) {
     if (!isSealed(text)) return text;
@@ -48,6 +52,8 @@ export function opener(keys, news, open = opened) {
   const day = (d) => (Object.keys(d.projects ?? {}).some(isSealed) ? { ...d, projects: Object.fromEntries(Object.entries(d.projects).map(([p, v]) => [name("project", p), v])) } : d);
   return {
     name,
+    /** What to say while names are here that no key opens. */
+    get note() { return shut ? SHUT : null; },
     sessions: (list) => list.map(row),
     /** @param {any} s */
     summary(s) {

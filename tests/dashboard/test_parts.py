@@ -80,11 +80,13 @@ def test_without_the_key_sealed_names_say_so_and_stay_apart(sealed, visit, pictu
     names = page.locator(".list tbody .proj").all_inner_texts()
     assert all(name.startswith("sealed ") and len(name) == 11 for name in names) and 2 < len(set(names)) < 10
     assert "sealed1." not in page.inner_text("body")
+    page.wait_for_selector(".strip >> text=Some names are sealed")
     page.click(".seg >> text=Project")
     picture(page, "sealed", full=True)
     page.evaluate("(hash) => { location.hash = hash; }", f"#seal={SEAL}")
     page.wait_for_selector(".list .proj >> text=payments-api")
     assert page.url.endswith("/")
+    page.wait_for_function("() => !document.querySelector('.strip')")
     page.evaluate("(hash) => { location.hash = hash; }", "#seal=" + "B" * 43)
     page.wait_for_selector(".list .proj .sealed")
 
