@@ -232,7 +232,7 @@ class StandIn:
 
     def alerts(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
         if path == "/v1/alerts":
-            return self.json({"open": [{"id": "block/90", "rule": "block", "level": "warn", "text": "Block at 92%.", "since": made_up.iso(self.ledger.now()), "told": made_up.iso(self.ledger.now()), "over": None}], "past": []})
+            return self.json({"open": [{"id": "ahead/seven_day_opus", "rule": "ahead", "level": "warn", "text": "Week, Opus: at this rate it runs out 1d 22h before it resets.", "since": made_up.iso(self.ledger.now()), "told": made_up.iso(self.ledger.now()), "over": None}], "past": []})
         if path == "/v1/alerts/trial":
             return self.json({"channel": json.loads(body)["channel"], "ok": False, "detail": "its name is not known"})
         if method == "PUT":

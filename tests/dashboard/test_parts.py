@@ -167,7 +167,7 @@ def test_an_admin_key_changes_what_the_relay_tells(server, visit, picture):
     relay = server("--home", "relay", "--key", ADMIN, "--scope", "admin")
     page = visit(f"{relay.url}#key={ADMIN}", wait=".calendar")
     page.click(".bell")
-    page.wait_for_selector(".past >> text=Block at 92%")
+    page.wait_for_selector(".past >> text=Week, Opus: at this rate")
     page.fill(".rules input.steps >> nth=0", "95, 60")
     page.keyboard.press("Tab")
     page.wait_for_selector(".say >> text=Saved.")
