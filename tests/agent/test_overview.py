@@ -120,3 +120,8 @@ def test_what_is_unusual_is_said(change: dict[str, Any], words: str) -> None:
 
 def test_a_bar_is_as_long_as_asked() -> None:
     assert terminal.bar(50, plain, 10).startswith("█████░░░░░ ")
+
+
+@pytest.mark.parametrize(("percent", "style"), [(0, "good"), (74.9, "good"), (75, "warn"), (89.9, "warn"), (90, "bad"), (120, "bad")])
+def test_a_bar_is_yellow_from_three_quarters_and_red_from_nine_tenths_on(percent: float, style: str) -> None:
+    assert terminal.style_of(percent) == style
