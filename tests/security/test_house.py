@@ -68,7 +68,7 @@ def test_nothing_in_the_home_can_be_read_by_others_after_a_run(tmp_path: Path) -
         done = command("local_agent", "once", "--home", str(tmp_path / "home"), "--no-defaults", "--privacy", "sealed")
     finally:
         os.umask(previous)
-    assert done.returncode == 1 and "not paired" in done.stdout
+    assert done.returncode == 1 and "not paired" in done.stderr
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
     for path in (tmp_path / "home").iterdir():
         assert path.name == "archive.db" or path.name.startswith(("archive.db-", "lock")) or not stat.S_IMODE(path.stat().st_mode) & 0o077, path
