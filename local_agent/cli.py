@@ -258,14 +258,21 @@ def service(settings: Settings, options: argparse.Namespace) -> int:
         running, text = manager.status()
         print(text)
         return DONE if running else FAILED
-    print(manager.remove() if options.action == "remove" else manager.install(service.this_program(settings.home, said_again(options))))
+    if options.action == "remove":
+        print(manager.remove())
+        return DONE
+    print(manager.install(service.this_program(settings.home, said_again(options))))
+    if settings.key and settings_of.environment().get("RELAY_KEY") and not (settings.home / settings_of.KEY_FILE).exists():
+        print(f"RELAY_KEY stands in this shell only: python -m local_agent pair {settings.relay or 'URL'} -   keeps it for the service", file=sys.stderr)
     return DONE
 
 
 def said_again(options: argparse.Namespace) -> list[str]:
-    """The options a service is to be started with: those that were given, but for the key, which has a file of its own."""
+    """The options a service is to be started with: those that were given, or that this shell's environment says, but for the key, which has a file of its own."""
     words: list[str] = []
-    for name, value in vars(options).items():
+    told = settings_of.of_environment(no_defaults=bool(options.no_defaults))
+    for name, given in vars(options).items():
+        value = told.get(name) if given in (None, False) else given
         if name not in settings_of.NAMES or name in ("home", "key") or value in (None, False):
             continue
         flag = "--" + ("tracker" if name == "trackers" else name.replace("_", "-"))

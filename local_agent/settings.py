@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ledger.errors import Misconfigured, Misuse
@@ -305,6 +305,25 @@ def service_credential(environ: Mapping[str, str]) -> str | None:
         return (Path(folder) / "relay-key").read_text("utf-8").strip() or None
     except OSError:
         return None
+
+
+LISTS = {"trackers": os.pathsep, "transcripts": f"{os.pathsep},", "origins": ","}
+FLAGS = ("no_defaults", "sample")
+
+
+def of_environment(environ: Mapping[str, str] | None = None, *, no_defaults: bool = False) -> dict[str, Any]:
+    """The settings that only this shell's environment says, as options say them: a service is started without it. Never the key."""
+    given = Given({}, os.environ if environ is None else environ, {})
+    found: dict[str, Any] = {}
+    for name in NAMES:
+        if name in ("home", "key", "aud", "notify") or not given.text(name):
+            continue
+        value = given.texts(name, LISTS[name]) if name in LISTS else given.flag(name) if name in FLAGS else given.text(name)
+        if value:
+            found[name] = value
+    if no_defaults or found.get("no_defaults"):  # then the tools' own names for their folders name nothing
+        found = {name: value for name, value in found.items() if name not in ("transcripts", "codex", "gemini", "opencode")}
+    return found
 
 
 def environment() -> Mapping[str, str]:

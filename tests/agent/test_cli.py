@@ -308,3 +308,20 @@ def test_a_report_in_words_names_what_was_left_out() -> None:
     report = {"in_sync": False, "detail": "no network", "state": "offline", "records": {"limit": 1, "session": 2}, "readers": {"t": {"state": "ok", "skipped": {"no id": 3}}}}
     assert "read     1 limit, 2 sessions\n" in in_words(report) and "no id" in in_words(report)
     assert why_not(report).startswith("not in sync: no network; python -m local_agent doctor")
+
+
+def test_what_the_shell_says_is_said_to_the_service_which_is_started_without_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Claude Code's own CLAUDE_CONFIG_DIR stands in many a .bashrc; the service would look elsewhere."""
+    for name, value in {
+        "CLAUDE_CONFIG_DIR": f"{tmp_path}/a,{tmp_path}/b", "TRACKER_DB": f"{tmp_path}/t.db", "AGENT_NO_DEFAULTS": "no", "AGENT_SAMPLE": "no", "AGENT_PORT": "3005",
+        "RELAY_KEY": "sr_push_secret", "RELAY_URL": "https://relay.example.org", "AGENT_HOME": str(tmp_path), "SYNC_INTERVAL": "60",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    words = cli.said_again(cli.parser().parse_args(["service", "install", "--interval", "10"]))
+    assert words == [
+        "--relay", "https://relay.example.org", "--tracker", f"{tmp_path}/t.db", "--transcripts", f"{tmp_path}/a", "--transcripts", f"{tmp_path}/b",
+        "--port", "3005", "--interval", "10",
+    ]  # fmt: skip
+    only_named = cli.said_again(cli.parser().parse_args(["service", "install", "--no-defaults"]))
+    assert "--transcripts" not in only_named and "--tracker" in only_named
+    cli.parser().parse_args(["run", *words])
