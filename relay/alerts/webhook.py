@@ -20,6 +20,8 @@ DEADLINE_S = 10.0
 MOST_READ = 4096
 _PORTS_OF_OTHERS = frozenset((*range(1, 80), 110, 119, 135, 139, 143, 445, 465, 587, 993, 995, 2049, 3306, 5432, 6379, 9200, 11211, 27017))
 """Where something else than HTTP listens, which a well chosen body might talk to."""
+_INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "fec0::/10", "3fff::/20")))
+"""What some Pythons take for global: protocol assignments (a cloud's metadata answer at 192.0.0.192), the former site-local addresses, and those of documentation."""
 Resolve = Callable[[str, int], Iterable[str]]
 
 
@@ -39,7 +41,7 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return found.is_global and not found.is_multicast and not found.is_reserved
+    return found.is_global and not found.is_multicast and not found.is_reserved and not any(found in network for network in _INSIDE)
 
 
 def resolve(host: str, port: int) -> list[str]:
