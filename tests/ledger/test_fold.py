@@ -453,3 +453,13 @@ def test_a_declared_total_without_its_kinds_counts_in_every_total_has_no_price_a
     assert (shown["usage"][0]["input"], shown["usage"][0]["undivided"]) == (0, 23_700)
     laptop.pushes(gone=[("session", "d1")])
     assert house.view().summary("UTC")["totals"]["all"]["tokens"] == 150
+
+
+def test_a_part_that_came_before_its_session_counts_it_is_not_added_yet():
+    house = House()
+    laptop = house.laptop()
+    parts = [("usage", f"s1/{number}", {"session": "s1", "usage": [use(NOW - number * HOUR, input=10**number, output=0)]}) for number in (1, 2)]
+    laptop.pushes(a_session("s1", use(NOW, input=1, output=0), more=1), *parts)
+    assert house.view().session("s1").tokens == 11
+    laptop.pushes(a_session("s1", use(NOW, input=1, output=0), more=2))
+    assert house.view().session("s1").tokens == 111

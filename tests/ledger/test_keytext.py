@@ -1,6 +1,8 @@
 """A key's text: what can be read from it, and that nothing else passes for one."""
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,19 @@ def test_no_other_text_is_a_key_nor_an_id(text):
         KeyText.parse(text)
     with pytest.raises(BadKey):
         claims_of(text)
+
+
+def test_an_id_has_one_spelling_so_that_no_other_one_escapes_its_revocation():
+    others = [KEY.id[:-1] + letter for letter in "abcdefghijklmnopqrstuvwxyz234567" if KEY.id[:-1] + letter != KEY.id]
+    same = [other for other in others if decoded(other) == decoded(KEY.id)]
+    assert same, "base32 leaves bits over here"
+    for other in same:
+        with pytest.raises(BadKey):
+            claims_of(other)
+
+
+def decoded(id: str) -> bytes:
+    return base64.b32decode(id.upper() + "=" * (-len(id) % 8))
 
 
 def test_what_is_no_key_is_told_what_the_wanted_one_looks_like():

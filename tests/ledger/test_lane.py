@@ -89,6 +89,22 @@ def test_one_who_goes_away_while_waiting_keeps_nobody_waiting() -> None:
     run(act)
 
 
+def test_one_who_goes_away_just_as_the_turn_comes_gives_it_on() -> None:
+    async def act(loop: Loop) -> None:
+        done: list[str] = []
+        first = loop.lane.turn(BULK)
+        await first.__aenter__()
+        leaving, staying = (asyncio.create_task(loop.work(done, name)) for name in ("leaving", "staying"))
+        await steps()
+        await first.__aexit__(None, None, None)  # the turn is theirs now, and they have not yet heard of it
+        leaving.cancel()
+        await steps()
+        assert done == ["staying"]
+        await staying
+
+    run(act)
+
+
 def test_one_who_fails_gives_the_turn_on() -> None:
     async def act(loop: Loop) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -291,3 +291,11 @@ def test_no_bytes_raise_anything_but_a_problem(data):
 def test_a_problem_document_has_the_members_of_rfc_9457():
     document = json.loads(Problem(409, "digest-mismatch", "send it again", seq=7).document())
     assert document == {"type": "digest-mismatch", "title": "digest mismatch", "status": 409, "detail": "send it again", "seq": 7}
+
+
+@pytest.mark.parametrize("name", ["put", "del"])
+def test_far_too_many_changes_are_refused_before_anything_is_read_of_them(name, monkeypatch):
+    monkeypatch.setattr(wire, "judged", lambda found: pytest.fail("it was read"))
+    with pytest.raises(Problem) as refused:
+        wire.read_push(json.dumps({"v": 1, name: [{"k": "session"}] * 91}).encode())
+    assert (refused.value.status, refused.value.extra["max_changes"]) == (413, 90)

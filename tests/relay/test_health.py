@@ -11,6 +11,7 @@ import pytest
 
 from ledger.asked import Asked
 from ledger.errors import Busy
+from ledger.gauges import labelled
 from relay.health import AHEAD_MS, STALLED_MS
 from relay.server import Housekeeper, shell_of
 from relay.upkeep import Done
@@ -242,3 +243,7 @@ def test_every_expression_is_balanced() -> None:
         bare = re.sub(r'"[^"]*"', "", expression)
         for opens, closes in ("()", "{}", "[]"):
             assert bare.count(opens) == bare.count(closes), expression
+
+
+def test_a_label_may_hold_any_letter_and_stays_one_line() -> None:
+    assert list(labelled("m", "gauge", "what", [({"name": 'a\\b"c\nd'}, 1)]))[-1] == 'm{name="a\\\\b\\"c d"} 1'
