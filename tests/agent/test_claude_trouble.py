@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,20 @@ def test_a_line_that_is_longer_than_any_answer_is_passed_over_and_named(home: Ho
     home.write(line("msg_a", 1), snapshot(50_000), line("msg_b", 2), long, line("msg_c", 4))
     report = desk.look()
     assert (outputs(desk), report.skipped) == (7, {"line too long": 2})
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [(b'"gitBranch":"andr\xe9"', 7), (b'"sessionId":"\xed\xa0\x80"', 7), (b'"cwd":"/\xff"', 7), (b'"gitBranch":"main","deep":' + b"[" * 5000 + b"]" * 5000, 5)],
+    ids=["a branch", "a session", "a folder", "brackets"],
+)
+def test_what_no_reader_of_json_takes_costs_at_most_its_line(home: Home, desk: Desk, told: bytes, counted: int) -> None:
+    name = told.partition(b":")[0]
+    odd = re.sub(name + rb':"[^"]*"', lambda found: told, raw(line("msg_b", 2))[:-1])
+    home.write(line("msg_a", 1), odd, line("msg_c", 4))
+    report = desk.look()
+    assert (report.state, outputs(desk)) == ("ok", counted)
+    assert report.skipped == ({} if counted == 7 else {"damaged line": 1})
 
 
 def test_a_long_line_that_fits_is_counted_and_the_buffer_shrinks_again(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,8 @@ class Damage(Exception):
 
 
 typed = Decoder(Line).decode
-Refused = MsgspecError
+Refused = (MsgspecError, UnicodeError, RecursionError)
+"""What the typed reader raises for lines that are not as they mostly are: text that is not UTF-8 and brackets without end, too."""
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _WHOLE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:\d\d)")
