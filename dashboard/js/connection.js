@@ -199,6 +199,8 @@ export function connect(o) {
     },
     /** Pairings or permission changed: think again about who there is. @param {boolean} [forgotten] what was shown is gone */
     async again(forgotten) { const k = role; if (forgotten) have = stored = false; drop(R); await assume(k); lost = clock(); if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
+    /** The network is gone: a relay is asked again, not waited for. */
+    offline() { drop(R); },
     stop() { stopped = true; for (const k in timer) cancel(timer[k]); drop(A); drop(R); },
     /** The home that answers questions now. @returns {Home|null} */
     get home() { return A.live ? agent : state.startsWith("relay") ? relay : null; },

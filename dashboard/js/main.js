@@ -113,6 +113,7 @@ let beat = 0;
 const clockOn = () => { clearInterval(beat); if (!document.hidden) { S.second(); beat = window.setInterval(S.second, 1000); } };
 document.addEventListener("visibilitychange", () => { clockOn(); if (document.hidden) keep.flush(); else link?.wake(); });
 addEventListener("online", () => link?.wake());
+addEventListener("offline", () => link?.offline());
 addEventListener("pageshow", (e) => { if (e.persisted) link?.wake(); });
 addEventListener("pagehide", () => keep.flush());
 clockOn();

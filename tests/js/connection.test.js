@@ -166,6 +166,18 @@ test("a relay that is gone shows the stored state, and its return is noticed", a
   await w.clock.pass(6000);
   assert.equal(w.state, "relay-live");
 });
+test("a browser that says it is offline is not kept waiting for the relay's silence", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY });
+  await w.clock.pass(100);
+  w.relayUp = false;
+  w.link.offline();
+  await w.clock.pass(1500);
+  assert.equal(w.state, "stored");
+  w.relayUp = true;
+  w.link.wake();
+  await w.clock.pass(100);
+  assert.equal(w.state, "relay-live");
+});
 test("a key that is refused says so and is not hammered", async () => {
   const w = world({ hint: "relay", role: "relay", relay: KEY, accepts: false });
   await w.clock.pass(1000);
