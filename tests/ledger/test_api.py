@@ -17,6 +17,7 @@ from ledger.api import PATHS, read_api
 from ledger.described import ALL, ROUTES
 from ledger.errors import Problem
 from ledger.reads import HANDLERS, OPEN, Access
+from ledger.times import zone
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, House, a_session, ms, use
 from tests.ledger.test_blocks import declared, limit
 
@@ -469,3 +470,19 @@ def test_the_predecessors_doors_say_error(house):
 def test_an_export_streams_through_flask(house):
     answer = mounted(house).get("/export?format=jsonl")
     assert len(answer.data.splitlines()) == 3 and "attachment" in answer.headers["content-disposition"]
+
+
+def test_a_trackers_session_is_active_only_while_its_row_says_so():
+    house = House()
+    house.laptop().pushes(a_session("open", use(NOW), provenance="declared", is_active=True), a_session("closed", use(NOW), provenance="declared", is_active=False), a_session("seen", use(NOW)))
+    assert {session["key"] for session in house.get("/sessions/active")} == {"open", "seen"}
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "Mars/Olympus", ""])
+def test_a_zone_that_there_is_not_is_utc_and_no_path(name):
+    assert zone(name).name == "UTC" and zone(name).day(NOW) == "2026-11-22"
+
+
+def test_the_description_says_which_paths_need_no_key(house):
+    paths = house.get("/openapi.json")["paths"]
+    assert {path for path, found in paths.items() if found["get"].get("security") == []} == {"/v1/ping", "/openapi.json", "/docs"}

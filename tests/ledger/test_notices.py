@@ -184,3 +184,12 @@ def test_a_forecast_whose_moment_went_by_is_none_any_more():
     assert shown("k", read, NOW)["runs_out_at"] is not None
     assert shown("k", read, NOW + HOUR)["runs_out_at"] is None
     assert shown("k", Limit(window="five_hour", used_percent=100, resets_at=NOW + 2 * HOUR, observed_at=NOW), NOW + HOUR)["runs_out_at"] is not None
+
+
+def test_a_week_a_few_points_ahead_of_an_even_pace_is_no_news():
+    house = House()
+    reset = NOW + 3 * DAY
+    even = 100 * 4 / 7
+    for points, told in ((4, 0), (6, 1)):
+        house.laptop().pushes(limit(even + points, reset, window="seven_day"))
+        assert len([text for _, text in alerts(house) if "ahead of its pace" in text]) == told, points

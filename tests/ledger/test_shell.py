@@ -24,7 +24,7 @@ from ledger.kept import Answer, Kept
 from ledger.live import Live
 from ledger.server import listen, serve
 from ledger.shell import Shell
-from ledger.viewers import Admission
+from ledger.viewers import Admission, Viewer
 from tests.processes import until
 
 PATIENCE = 10
@@ -507,3 +507,12 @@ def test_a_header_with_an_underscore_never_stands_for_one_with_a_hyphen():
     scope = {"method": "GET", "path": "/", "query_string": b"", "http_version": "1.1", "headers": [(b"x_api_key", b"theirs"), (b"x-api-key", b"ours"), (b"accept", b"a"), (b"accept", b"b")]}
     environ = environ_of(scope, b"", {})
     assert (environ["HTTP_X_API_KEY"], environ["HTTP_ACCEPT"]) == ("ours", "a,b")
+
+
+def test_costly_questions_of_one_viewer_are_thirty_at_once_and_then_one_a_second():
+    async def nothing(message: Any) -> None: ...
+
+    viewer = Viewer("a", Admission("alice"), nothing, is_sse=False, abort=lambda: None, heard=0)
+    assert [viewer.may_ask(0) for _ in range(31)] == [True] * 30 + [False]
+    assert [viewer.may_ask(1000), viewer.may_ask(1000), viewer.may_ask(1500)] == [True, False, False]
+    assert [viewer.may_ask(10**9) for _ in range(31)].count(True) == 30
