@@ -52,7 +52,7 @@ def test_what_the_relay_itself_says_is_obeyed(status: int, problem: str, verdict
     ("status", "media", "problem", "verdict"),
     [
         (200, "text/html", "", Verdict.PORTAL), (200, "application/json", "", Verdict.PORTAL), (302, "text/html", "", Verdict.PORTAL), (511, "text/html", "", Verdict.PORTAL),
-        (407, "text/html", "", Verdict.PORTAL), (401, "text/html", "", Verdict.PORTAL), (401, "application/problem+json", "unknown-key", Verdict.HALT),
+        (407, "text/html", "", Verdict.PORTAL), (407, "text/plain", "", Verdict.PORTAL), (511, "", "", Verdict.PORTAL), (401, "text/html", "", Verdict.PORTAL), (401, "application/problem+json", "unknown-key", Verdict.HALT),
         (401, "application/problem+json", "clock-skew", Verdict.AGAIN), (403, "application/problem+json", "scope", Verdict.HALT), (413, "text/html", "", Verdict.SMALLER),
         (409, "application/problem+json", "lease", Verdict.AGAIN), (429, "text/plain", "", Verdict.THROTTLED), (503, "text/html", "", Verdict.THROTTLED),
         (502, "text/html", "", Verdict.AGAIN), (504, "", "", Verdict.AGAIN), (400, "application/problem+json", "malformed", Verdict.AGAIN),
