@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ class View:
         self.also = also or {}
         self.zone_of: Callable[[str], str | None] | None = None
         """The zone that a tenant chose for those who name none."""
+        self.keep: Callable[[], object] = lambda: None
+        """Writes a checkpoint if one is due, where there is a shelf for it."""
         self.lock = RLock()
         self.revision = 0
         self.begin()
@@ -326,6 +329,7 @@ class View:
             while len(self.zones) > ZONES:
                 self.zones.popitem(last=False)
             self.saved = self.moved - checkpoint.DUE_AFTER  # a checkpoint without this zone would be read in vain
+            self.keep()
         self.zones.move_to_end(tz)
         return found
 
@@ -419,9 +423,14 @@ class Views:
             if not view.sources:
                 checkpoint.load(view, self._shelf, self._clock())
             view.advance()
-            if self.saves and checkpoint.is_due(view):
-                checkpoint.save(view, self._shelf, self._clock())
+            view.keep = partial(self._keep, view, self._shelf)
+            if view.zones:  # before that it would hold nobody's days, and be read in vain
+                view.keep()
         return view
+
+    def _keep(self, view: View, shelf: Shelf) -> None:
+        if self.saves and checkpoint.is_due(view):
+            checkpoint.save(view, shelf, self._clock())
 
     def holds(self, tenant: str) -> bool:
         """Whether somebody asked for the tenant's view, and it was not forgotten since."""

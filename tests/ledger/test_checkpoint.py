@@ -229,3 +229,12 @@ def test_a_trackers_old_session_that_changes_is_noticed_though_it_opens_no_block
     else:
         laptop.pushes(("usage", "t1/1", {"session": "t1", "usage": [use(NOW - 361 * DAY)]}))
     assert shown(cold(house)) == shown(house.anew())
+
+
+def test_a_process_that_answers_one_page_spares_the_next_one_everything() -> None:
+    house = House()
+    house.laptop().pushes(*[a_session(f"s{n}", use(NOW - n * DAY)) for n in range(150)])
+    shown(cold(house), "Europe/Berlin")
+    after = cold(house)
+    shown(after, "Europe/Berlin")
+    assert after.rest is not None, "the second process read all sessions again"
