@@ -129,6 +129,11 @@ def test_an_even_use_leads_to_an_even_end_without_doubt():
     assert found.reaches(201, 120, NOW, NOW + 8 * QUARTER) is None
 
 
+def test_a_projection_goes_on_half_as_the_whole_and_half_as_the_last_hour():
+    found = project([0.0] * 8 + [10.0] * 4, 12 * QUARTER, 6 * QUARTER)
+    assert found.middle == pytest.approx(40 + 6 * (40 / 12 + 10) / 2)
+
+
 def test_nothing_used_leads_nowhere():
     assert project([], 0, HOUR).middle == 0 and project([], 0, HOUR).reaches(1, 0, NOW, NOW + HOUR) is None
 

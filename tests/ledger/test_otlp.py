@@ -160,6 +160,12 @@ def test_delta_points_add_up_and_repeats_do_not() -> None:
     assert counts(told("metrics", first, second, second, first))[0] == 12
 
 
+def test_a_counter_with_another_start_began_anew_and_counts_whole() -> None:
+    first, again = NOW - 600_000, NOW - 300_000
+    told_ = told("metrics", metrics(point(10, NOW - 400_000, start=first), temporality=2), metrics(point(15, NOW - 200_000, start=again), temporality=2))
+    assert counts(told_)[0] == 25
+
+
 def test_cumulative_points_count_by_what_they_grew() -> None:
     growing = [metrics(point(amount, NOW - 300_000 + n * 60_000), temporality="AGGREGATION_TEMPORALITY_CUMULATIVE") for n, amount in enumerate((5, 5, 12))]
     assert counts(told("metrics", *growing, growing[0]))[0] == 12
