@@ -46,7 +46,7 @@ def test_a_budget_quiet_hours_and_a_zone_are_taken_back_with_none(alerts: Type) 
 
 @pytest.mark.parametrize(
     ("word", "named"),
-    [("day.usd", "not NAME=VALUE"), ("day.usd=much", "not a number"), ("block.steps=a,b", "whole numbers"), ("quiet=late", "22:00-07:00"), ("urgent=yes", "behind quiet"),
+    [("day.usd", "not NAME=VALUE"), ("day.usd=much", "a number"), ("block.steps=a,b", "whole numbers"), ("quiet=late", "22:00-07:00"), ("urgent=yes", "behind quiet"),
      ("colour=red", "no setting colour"), ("day.eur=4", "eur")],
 )  # fmt: skip
 def test_a_word_that_makes_no_sense_is_wrong_use_and_says_what_would(alerts: Type, word: str, named: str) -> None:
