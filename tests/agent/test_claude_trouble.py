@@ -1,6 +1,7 @@
 """Damaged, huge, rewritten, unreadable, vanished: named and counted, and nothing else is stopped."""
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ledger import bodies
 from ledger.errors import Full
 from local_agent.archive import Archive
 from local_agent.readers.claude import scan
@@ -59,8 +61,8 @@ def test_a_line_that_is_longer_than_any_answer_is_passed_over_and_named(home: Ho
 
 @pytest.mark.parametrize(
     ("told", "counted"),
-    [(b'"gitBranch":"andr\xe9"', 7), (b'"sessionId":"\xed\xa0\x80"', 7), (b'"cwd":"/\xff"', 7), (b'"gitBranch":"main","deep":' + b"[" * 5000 + b"]" * 5000, 5)],
-    ids=["a branch", "a session", "a folder", "brackets"],
+    [(b'"gitBranch":"main","costUSD":1' + b"0" * 400, 5), (b'"gitBranch":"andr\xe9"', 7), (b'"sessionId":"\xed\xa0\x80"', 7), (b'"cwd":"/\xff"', 7), (b'"gitBranch":"main","deep":' + b"[" * 5000 + b"]" * 5000, 5)],
+    ids=["a cost", "a branch", "a session", "a folder", "brackets"],
 )
 def test_what_no_reader_of_json_takes_costs_at_most_its_line(home: Home, desk: Desk, told: bytes, counted: int) -> None:
     name = told.partition(b":")[0]
@@ -68,7 +70,14 @@ def test_what_no_reader_of_json_takes_costs_at_most_its_line(home: Home, desk: D
     home.write(line("msg_a", 1), odd, line("msg_c", 4))
     report = desk.look()
     assert (report.state, outputs(desk)) == ("ok", counted)
-    assert report.skipped == ({} if counted == 7 else {"damaged line": 1})
+    assert report.skipped == ({} if counted == 7 else {"no count" if b"cost" in told else "damaged line": 1})
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59.999Z", "1969-12-31T23:59:00.000Z", "9999-12-31T23:59:59+00:00", "2100-01-01T00:00:00.000Z"])
+def test_a_time_that_cannot_be_costs_its_line_and_not_the_session(home: Home, desk: Desk, time: str) -> None:
+    home.write(line("msg_a", 1), {**line("msg_b", 2), "timestamp": time}, line("msg_c", 4))
+    assert (desk.look().skipped, outputs(desk)) == ({"no time": 1}, 5)
+    assert isinstance(bodies.read("session", json.dumps(desk.bodies()[SESSION])), bodies.Session)
 
 
 def test_a_long_line_that_fits_is_counted_and_the_buffer_shrinks_again(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

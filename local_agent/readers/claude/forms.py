@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from local_agent.fastjson import Decoder, Meta, MsgspecError, Struct
 
 MARK = b'"usage":{'
+TOO_LATE = 4_102_444_800_000
+"""The year 2100."""
 MOST_BITS = 53
 """A longer number is no count any more."""
 
@@ -149,7 +151,10 @@ def _cost(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Damage(NO_COUNT)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise Damage(NO_COUNT) from None
 
 
 def _usage(usage: dict[str, object]) -> Usage:
@@ -195,4 +200,9 @@ def moment(text: str) -> int | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return round(found.timestamp() * 1000)
+    return sensible(round(found.timestamp() * 1000))
+
+
+def sensible(at: int) -> int | None:
+    """A time that can be; with any other a whole session could not be shown."""
+    return at if 0 <= at < TOO_LATE else None

@@ -14,6 +14,7 @@ from local_agent.readers.claude.forms import (
     Message,
     is_version,
     moment,
+    sensible,
 )
 
 MOST_VERSIONS = 10_000
@@ -53,7 +54,7 @@ def instant(text: str) -> int | None:
     """Milliseconds of a timestamp; None for one that does not count."""
     if len(text) == 24 and text[10] == "T" and text[19] == "." and text[23] == "Z":
         try:
-            return int(datetime.fromisoformat(text).timestamp() * 1000 + 0.5)
+            return sensible(int(datetime.fromisoformat(text).timestamp() * 1000 + 0.5))
         except ValueError:
             return None
     return moment(text)
