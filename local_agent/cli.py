@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ledger import __version__
 from ledger.errors import LedgerError, Misconfigured, Misuse
+from ledger.words import many
 from local_agent import settings as settings_of
 from local_agent.log import one_line, set_up, where
 
@@ -232,7 +233,7 @@ def bring_in(settings: Settings, options: argparse.Namespace) -> int:
         raise Misuse("name one file to import (or to --remove), or say --list")
     if options.remove:
         count = command.undo(settings, options.file)
-        print(json.dumps({"removed": count}) if options.json else f"removed {count} imported item{'' if count == 1 else 's'}; the relay forgets {'it' if count == 1 else 'them'} with the next push")
+        print(json.dumps({"removed": count}) if options.json else f"removed {many(count, 'imported item')}; the relay forgets {'it' if count == 1 else 'them'} with the next push")
         return DONE
     said = command.listed(settings) if options.show else command.take(settings, options.file)
     if options.json:

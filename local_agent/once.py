@@ -9,6 +9,7 @@ from typing import Any
 
 from ledger.prices import PriceBook
 from ledger.record import to_hex
+from ledger.words import many
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome
 from local_agent.identity import Identity, open_identity
@@ -116,7 +117,7 @@ def _relay_of(base: str) -> dict[str, Any]:
 
 
 def in_words(report: dict[str, Any]) -> str:
-    records = ", ".join(_many(count, kind) for kind, count in report.get("records", {}).items()) or "nothing"
+    records = ", ".join(many(count, kind) for kind, count in report.get("records", {}).items()) or "nothing"
     lines = [f"read     {records}"] if "records" in report else []
     for name, reader in sorted(report.get("readers", {}).items()):
         if reader.get("state") == "unreadable":
@@ -124,15 +125,11 @@ def in_words(report: dict[str, Any]) -> str:
         lines += [f"         {name} left out {count}: {reason}" for reason, count in reader.get("skipped", {}).items()]
     if report["in_sync"]:
         pushed = report.get("pushed")
-        told = f" ({_many(pushed['changes'], 'change')} in {_many(pushed['messages'], 'message')}, {pushed['bytes']:,} bytes)" if pushed else ""
+        told = f" ({many(pushed['changes'], 'change')} in {many(pushed['messages'], 'message')}, {pushed['bytes']:,} bytes)" if pushed else ""
         lines.append(f"in sync  {report['relay']} holds exactly this{told}")
     if report.get("stubs"):
         lines.append(f"         {len(report['stubs'])} records cannot be shown there")
     return "\n".join(lines)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def why_not(report: dict[str, Any]) -> str:

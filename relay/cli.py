@@ -20,6 +20,7 @@ from typing import Any
 
 from ledger import __version__
 from ledger.errors import LedgerError, Misconfigured, Misuse
+from ledger.words import many
 from relay import settings as settings_of
 from relay import vault
 from relay.alerts.cli import add_alerts
@@ -261,7 +262,7 @@ def _backup(options: argparse.Namespace) -> int:
         raise LedgerError(f"cannot write {options.file}: {error.strerror}") from None
     finally:
         store.close()
-    print(f"backed up {counts.rows} records of {counts.sources} sources", file=sys.stderr)
+    print(f"backed up {many(counts.rows, 'record')} of {many(counts.sources, 'source')}", file=sys.stderr)
     return DONE
 
 
@@ -276,5 +277,5 @@ def _restore(options: argparse.Namespace) -> int:
                 counts = bring(store, source, expected, now=_now())
     except OSError as error:
         raise LedgerError(f"cannot read {options.file}: {error.strerror}") from None
-    print(f"restored {counts.rows} records of {counts.sources} sources; every digest fits", file=sys.stderr)
+    print(f"restored {many(counts.rows, 'record')} of {many(counts.sources, 'source')}; every digest fits", file=sys.stderr)
     return DONE

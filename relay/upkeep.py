@@ -22,6 +22,7 @@ from ledger import record
 from ledger.errors import Conflict, LedgerError
 from ledger.store import AT_ONCE, Head, Tombstone
 from ledger.stores import Ledger
+from ledger.words import many
 from relay.keys import KeyRing
 from relay.people.aging import drop_days, fold_away
 from relay.people.forget import Forgetting
@@ -51,8 +52,10 @@ class Done:
     trouble: str = ""
 
     def __str__(self) -> str:
-        parts = [f"swept {self.swept} rows", f"retired {self.retired}", f"forgot {self.forgotten} sources", f"{self.silent} silent"]
-        return ", ".join([*parts, *(text for text in (self.scrubbed and f"scrubbed {self.scrubbed}", self.trouble) if text)])
+        parts = [
+            f"swept {many(self.swept, 'row')}", f"let {many(self.retired, 'old record')} go", f"forgot {many(self.forgotten, 'source')}", f"{many(self.silent, 'source')} silent",
+        ]  # fmt: skip
+        return ", ".join([*parts, *(text for text in (self.scrubbed and f"looked through {self.scrubbed}", self.trouble) if text)])
 
 
 class Upkeep:

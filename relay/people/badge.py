@@ -64,7 +64,7 @@ def _said(summary: Mapping[str, Any], shows: tuple[str, ...]) -> list[str]:
 def short(count: float) -> str:
     """1234567 as 1.2M."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
+        if count >= size * 0.99995:  # what would round to a thousand is one of the next unit
             return f"{count / size:.1f}".removesuffix(".0") + unit
     return f"{count:.0f}"
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ledger.errors import LedgerError, Misuse
 from ledger.share import PARTS
+from ledger.words import many
 from relay.aligned import aligned
 from relay.people import badge
 from relay.people.badge import Badges
@@ -153,7 +154,7 @@ def _create(office: Office, options: argparse.Namespace, settings: Any) -> None:
 
 def _list(office: Office, options: argparse.Namespace, settings: Any) -> None:
     found = [office.describe(name) for name in office.names()]
-    rows = [[str(one["tenant"]), *(_number(len(_listed(one[what])), what) for what in ("machines", "members")), _number(one["keys"], "keys"), _kept(one)] for one in found]
+    rows = [[str(one["tenant"]), *(_count(_listed(one[f"{what}s"]), what) for what in ("machine", "member")), many(int(str(one["keys"])), "key"), _kept(one)] for one in found]
     _said(options, found, aligned(rows), "no tenants yet: python -m relay tenants create NAME")
 
 
@@ -164,7 +165,7 @@ def _show(office: Office, options: argparse.Namespace, settings: Any) -> None:
         f"tenant    {one['tenant']}", f"keeps     {_kept(one)}", f"quotas    {one['max_machines'] or 'as many'} machines, {one['max_records'] or 'the usual'} records each",
         f"zone      {one['zone'] or 'of its machines'}", f"badge     {badge_url or 'off'}", f"machines  {', '.join(map(str, _listed(one['machines']))) or 'none'}",
         *(f"member    {line}" for line in aligned([_member(member) for member in _listed(one["members"])])), f"shares    {one['shares']}",
-        f"forgotten {_number(one['forgotten_projects'], 'projects')}",
+        f"forgotten {many(int(str(one['forgotten_projects'])), 'project')}",
     ]  # fmt: skip
     _said(options, {**one, "badge_url": badge_url}, lines)
 
@@ -190,11 +191,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _count(value: Any, what: str) -> str:
-    return _number(len(value), f"{what}s")
-
-
-def _number(count: Any, what: str) -> str:
-    return f"{count} {what.removesuffix('s') if count == 1 else what}"
+    return many(len(value), what)
 
 
 # -- members

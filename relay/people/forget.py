@@ -17,6 +17,7 @@ from ledger.record import Ref, hash_of
 from ledger.share import BETWEEN
 from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.stores import Ledger
+from ledger.words import many
 from relay.keys import KeyRing
 from relay.people import audit, intake, shares, tenants
 from relay.people.tenants import Tenant, Tenants
@@ -53,8 +54,8 @@ class Report:
         papers = ", ".join(f"{count} of {drawer}" for drawer, count in sorted(self.documents.items()))
         did = "would forget" if self.dry_run else "forgot"
         return "; ".join(filter(None, (
-            f"{did} {self.what} {self.name}: {self.records} records of {len(self.machines)} machine{'' if len(self.machines) == 1 else 's'}",
-            f"{self.trimmed} days without it" if self.trimmed else "", f"{self.keys} keys ended" if self.keys else "", f"documents: {papers}" if papers else "",
+            f"{did} {self.what} {self.name}: {many(self.records, 'record')} of {many(len(self.machines), 'machine')}",
+            f"{many(self.trimmed, 'day')} without it" if self.trimmed else "", f"{many(self.keys, 'key')} ended" if self.keys else "", f"documents: {papers}" if papers else "",
             "" if self.erased else "its place on the disk is overwritten later: run `python -m relay forget` again when nobody reads",
         )))  # fmt: skip
 

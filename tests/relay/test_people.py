@@ -245,7 +245,7 @@ def test_a_badge_is_cached_by_its_mark_and_guessing_ids_is_limited(house: RelayH
     assert {house.ask(f"/badge/guess{number}.svg").status_code for number in range(80)} == {404, 429}
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "0"), (999, "999"), (1000, "1k"), (1_234_567, "1.2M"), (3.5e9, "3.5B")])
+@pytest.mark.parametrize(("count", "said"), [(0, "0"), (999, "999"), (1000, "1k"), (999_949, "999.9k"), (999_960, "1M"), (1_234_567, "1.2M"), (3.5e9, "3.5B")])
 def test_numbers_are_short(count: float, said: str) -> None:
     assert short(count) == said
 
