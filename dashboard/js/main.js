@@ -90,7 +90,7 @@ function App() {
   const E = empty.value, full = !waiting && !bare;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
     <main id="now" class=${[S.stale.value && S.has.value && "stale", ...["cost", "machine", "project"].map((part) => !S.sees(part + "s") && part + "less")].filter(Boolean).join(" ")}>
-      ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} here=${source.onThisComputer} local=${local.value} role=${role.value} relay=${link?.relay} />`}`
+      ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`<${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} />${E && html`<${E} on=${on} here=${source.onThisComputer} local=${local.value} role=${role.value} relay=${link?.relay} wrong=${wrong} />`}`
       : html`<h1 class="sr">Your coding sessions</h1><${Strip} leave=${leave} version=${update.value} forget=${() => on.forget(pairs.current())} /><${Alerts} />
         <div class="panel grid">${S.sees("blocks") && html`<${Block} />`}${(S.sees("limits") || S.sees("blocks")) && html`<${Limits} />`}${S.sees("sessions") && html`<${Active} Opened=${L?.Opened} />`}${S.sees("machines") && html`<${Machines} />`}</div>
         ${L && html`${S.sees("totals") && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div>`}${S.sees("sessions") && html`<${L.Sessions} />`}`}`}</main>
@@ -98,8 +98,8 @@ function App() {
 }
 
 // theme.js has taken the key out of the address before anything could read it there.
-const given = /** @type {any} */ (window).pairingLink;
-if (given && !(await pair(given)) && /[#&]key=/.test(given) && !/[#&]relay=/.test(given) && !role.value) served("relay"); // who hands out keys for itself is a relay
+const given = /** @type {any} */ (window).pairingLink, wrong = given ? await pair(given) : "";
+if (given && !wrong && /[#&]key=/.test(given) && !/[#&]relay=/.test(given) && !role.value) served("relay"); // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
 addEventListener("hashchange", () => { if (/[#&](key|seal)=/.test(location.hash)) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text); } });
 start();

@@ -26,6 +26,7 @@ def test_nothing_sticks_out_at_any_width_with_any_name(odd, visit, width):
     page.click(".list tbody th button >> nth=3")
     page.wait_for_selector(".cost-lines")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert page.evaluate("() => Math.max(...[...document.querySelectorAll('.top button')].map((e) => e.getBoundingClientRect().right))") <= width - 14
     out = page.evaluate("""() => [...document.querySelectorAll('main *')].filter((e) => {
       const r = e.getBoundingClientRect(), panel = e.closest('.panel');
       if (!r.width || e.closest('.sr') || r.right <= (panel ?? document.body).getBoundingClientRect().right + 1) return false;
