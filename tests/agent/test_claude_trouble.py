@@ -18,6 +18,7 @@ import pytest
 
 from ledger import bodies
 from ledger.errors import Full
+from ledger.strict import strict_json
 from local_agent.archive import Archive
 from local_agent.readers.claude import scan
 from tests.agent.transcripts import NOW, Desk, Home, echo, line, raw, read_alone, usage
@@ -78,6 +79,18 @@ def test_a_time_that_cannot_be_costs_its_line_and_not_the_session(home: Home, de
     home.write(line("msg_a", 1), {**line("msg_b", 2), "timestamp": time}, line("msg_c", 4))
     assert (desk.look().skipped, outputs(desk)) == ({"no time": 1}, 5)
     assert isinstance(bodies.read("session", json.dumps(desk.bodies()[SESSION])), bodies.Session)
+
+
+def test_whatever_a_line_names_its_session_is_one_that_every_ledger_takes(home: Home, desk: Desk) -> None:
+    odd = line("msg_b", 2, model="claude\0", cwd="/home/a\0b")
+    home.write(
+        line("msg_a", 1), {**odd, "gitBranch": "main\0"}, line("msg_c", 4, model="x" * 5_000), line("msg_d", used=usage(o=1 << 50)),
+        b'{"type":"summary","summary":"a\\u0000b\\u001b[2J"}',
+    )
+    assert (desk.look().skipped, outputs(desk)) == ({"no count": 1}, 7)
+    body = json.dumps(desk.bodies()[SESSION])
+    assert isinstance(bodies.read("session", body), bodies.Session)
+    assert set(strict_json(body.encode())["models_used"]) == {"claude-opus-4-7", "claude", "x" * 200}
 
 
 def test_a_long_line_that_fits_is_counted_and_the_buffer_shrinks_again(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

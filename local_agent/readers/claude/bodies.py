@@ -5,7 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from local_agent.readers.claude.book import Book
-from local_agent.readers.claude.tables import PICO, SYNTHETIC, UNKNOWN
+from local_agent.readers.claude.tables import PICO, SYNTHETIC, UNKNOWN, plain
 from local_agent.readers.claude.tally import class_of, quarter_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ _PARTS = (
     " FROM claude_parts p JOIN claude_files f ON f.id = p.file"
 )
 Part = tuple[Any, ...]
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def key_of(name: str) -> str:
     """The record's id of a session: its own, as far as ids may look like that."""
-    return _UNPRINTABLE.sub("", name)[:128] or UNKNOWN
+    return plain(name)[:128] or UNKNOWN
 
 
 def parts_of(sql: sqlite3.Connection, sessions: list[int]) -> dict[int, list[Part]]:
@@ -85,7 +84,7 @@ def _told(parts: list[Part], name: str) -> dict[str, object]:
         told["context"] = {"used": latest[9], "size": WINDOW if latest[9] <= WINDOW else LARGE_WINDOW}
     if all(part[3] for part in parts):
         told["origin"] = "gone"
-    return {key: value for key, value in told.items() if value}
+    return {key: plain(value) if isinstance(value, str) else value for key, value in told.items() if value}
 
 
 def last_part(path: str) -> str:

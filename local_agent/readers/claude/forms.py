@@ -15,8 +15,8 @@ from local_agent.fastjson import Decoder, Meta, MsgspecError, Struct
 MARK = b'"usage":{'
 TOO_LATE = 4_102_444_800_000
 """The year 2100."""
-MOST_BITS = 53
-"""A longer number is no count any more."""
+MOST_BITS = 40
+"""A longer number is no count any more, and a ledger would not take the session that it is added to."""
 
 DAMAGED, NO_TIME, NO_COUNT, EMPTY_ID, NO_VERSION, TOO_LONG = (
     "damaged line", "no time", "no count", "empty id", "unknown version", "line too long")  # fmt: skip

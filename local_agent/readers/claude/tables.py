@@ -5,6 +5,7 @@ change when another file is read. Chunks rather than rows: a row costs SQLite mo
 """
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -48,6 +49,13 @@ SYNTHETIC, UNKNOWN = "<synthetic>", "unknown"
 """Models of lines that the tool wrote itself, and of lines that name none."""
 
 Words = tuple[int, ...]
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST_NAME = 200
+
+
+def plain(name: str) -> str:
+    """A name as far as every ledger takes it: a record with a NUL in it is refused whole."""
+    return _UNPRINTABLE.sub("", name)[:LONGEST_NAME]
 
 
 def prepare(sql: sqlite3.Connection) -> bool:
