@@ -13,7 +13,7 @@ from local_agent.readers.claude.pack import key_of
 from local_agent.verify import rivals, units
 from local_agent.verify.ccusage import Prices, Total
 from local_agent.verify.shown import Shown
-from local_agent.verify.transcript import BYTES, NULLS, TWICE, Seen
+from local_agent.verify.transcript import BYTES, NULLS, SPACED, TWICE, Seen
 from local_agent.verify.units import Piece
 from local_agent.verify.unseen import Unseen
 
@@ -26,6 +26,7 @@ RULES = {
     NULLS: "a line with a null somewhere (even in a tool's arguments) is dropped by ccusage; ours is counted",
     BYTES: "a line with a cut emoji or a byte that is not UTF-8 is dropped by ccusage; ours is counted",
     TWICE: "a line with a key twice in one object is dropped by ccusage; ours takes the last",
+    SPACED: "a line with a space before its usage is not seen by ccusage; ours is counted",
     LONG: "above 200,000 tokens ccusage prices only the excess of each kind; vendors, and ours, price the whole request up",
     NAMES: "ccusage names a session after its file; ours after the session that the line names",
     GONE: "the transcript was deleted by its tool, or written anew without it; ours was read before that and is kept",

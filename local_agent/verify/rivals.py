@@ -4,11 +4,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from local_agent.verify.transcript import BYTES, NULLS, TWICE, Seen
+from local_agent.verify.transcript import BYTES, NULLS, SPACED, TWICE, Seen
 
 PROGRESS, REPLAY, REQUEST = "progress", "replay", "request"
 DAILY, SESSION = "daily", "session"
-SWITCHES = (NULLS, BYTES, TWICE, PROGRESS, REQUEST)
+SWITCHES = (NULLS, BYTES, TWICE, SPACED, PROGRESS, REQUEST)
 
 
 def ours(lines: Iterable[Seen]) -> list[Seen]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-MARK = b'"usage":{'
+MARK, TIGHT = b'"usage":', b'"usage":{'
 NULL = re.compile(
     rb'"(?:id|cwd|model|speed|costUSD|version|sessionId|requestId|isApiErrorMessage|cache_read_input_tokens|cache_creation_input_tokens)":null'
 )
@@ -21,7 +21,7 @@ ESCAPES = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:\d\d)")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
-NULLS, BYTES, TWICE = "null", "text", "twice"
+NULLS, BYTES, TWICE, SPACED = "null", "text", "twice", "spaced"
 """Reasons for which ccusage drops a line that we count."""
 
 Counts = tuple[int, int, int, int, int]
@@ -165,6 +165,8 @@ def _quirks(raw: bytes, entry: object, message: object, usage: dict[str, object]
         found.add(BYTES)
     if any(isinstance(each, Twice) for each in (entry, message, usage, usage.get("cache_creation"))):
         found.add(TWICE)
+    if TIGHT not in raw:
+        found.add(SPACED)
     return frozenset(found)
 
 

@@ -50,6 +50,11 @@ def snapshot(size: int) -> bytes:
 # -- what is in a file
 
 
+def test_lines_that_a_program_wrote_anew_with_spaces_count_like_any_other(home: Home, desk: Desk) -> None:
+    home.write(line("msg_a", 1), json.dumps(line("msg_b", 2)).encode(), json.dumps(line("msg_c", 4), indent=1).replace("\n", "").encode())
+    assert (outputs(desk) if desk.look().changed else 0, desk.look().skipped) == (7, {})
+
+
 @pytest.mark.fault(41)
 def test_a_line_that_is_longer_than_any_answer_is_passed_over_and_named(home: Home, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "BUFFER", 4096)

@@ -75,7 +75,7 @@ EXPECTED = {
     "block_exact_end": 5, "block_exact_gap": 4, "block_floor_hour": 3, "block_out_of_order": 5, "day_dst_autumn": 33, "day_dst_spring": 25, "day_midnight": 7,
     "dup_across_files": 2, "dup_cost": 1, "dup_speed": 1, "dup_two_requests": 2, "dup_no_ids": 5,
     "dup_stream": (30, 177, 90, 120), "dup_stream_midnight": (10, 50, 30, 40),
-    "field_null": 8, "field_empty": 1, "field_missing": (25, 46, 60, 80), "field_types": (30, 60, 90, 2**33 + 1 + 80), "field_time": 3, "field_order": 2,
+    "field_null": 8, "field_empty": 1, "field_missing": (25, 46, 60, 80), "field_types": (30, 60, 90, 2**33 + 1 + 80), "field_time": 3, "field_order": 4,
     "limit_reset": 1, "price_above_200k": (1_550_003, 1_400_005, 1_400_000, 1_549_999), "price_cache_hour": (70, 140, 250_330, 280),
     "price_models": (13_000, 26_000, 39_000, 52_000), "price_stored": 2,
     "side_agent_progress": 2, "side_nested_dirs": 4, "side_replay": (40, 560, 120, 160), "side_replay_three": 2,

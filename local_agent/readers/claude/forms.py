@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from local_agent.fastjson import Decoder, Meta, MsgspecError, Struct
 
-MARK = b'"usage":{'
+MARK = b'"usage":'
+"""What a line about an answer holds; with or without a space behind it, since people rewrite transcripts with programs of their own."""
 TOO_LATE = 4_102_444_800_000
 """The year 2100."""
 MOST_BITS = 40
