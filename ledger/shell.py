@@ -271,7 +271,7 @@ class Shell:
             await self.live.greet(viewer)
             ask = asked.arguments
             sessions = ask.get("sessions", "")
-            await self.live.subscribe(viewer, ask.get("cursor"), ask.get("tz"), int(sessions) if sessions.isdigit() and len(sessions) < 5 else None)
+            await self.live.subscribe(viewer, ask.get("cursor"), ask.get("tz"), int(sessions) if sessions.isascii() and sessions.isdecimal() and len(sessions) < 5 else None)
             left = asyncio.ensure_future(_left(receive))
             gone = asyncio.ensure_future(viewer.gone.wait())
             await asyncio.wait({left, gone}, return_when=asyncio.FIRST_COMPLETED)

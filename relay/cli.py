@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 <= int(text) < 65536:
+    if not (text.isascii() and text.isdecimal()) or not 0 <= int(text) < 65536:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
 

@@ -137,7 +137,7 @@ def _put(asked: dict[str, Any], name: str, text: str) -> None:
 def _value(name: str, text: str) -> Any:
     if name == "steps":
         parts = [part for part in text.split(",") if part]
-        if not all(part.isdigit() for part in parts):
+        if not all(part.isascii() and part.isdecimal() for part in parts):
             raise Misuse("steps are whole numbers, such as 75,90,100")
         return [int(part) for part in parts]
     if text in ("yes", "no", "none"):

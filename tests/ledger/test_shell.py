@@ -223,14 +223,15 @@ def test_a_viewer_whose_key_was_revoked_is_sent_away(house: House) -> None:
             viewer.recv(timeout=PATIENCE)
 
 
-def test_a_stream_tells_the_same_feed(house: House) -> None:
+@pytest.mark.parametrize(("asked", "sessions"), [("3", 3), ("%C2%B2", 200)])
+def test_a_stream_tells_the_same_feed(house: House, asked: str, sessions: int) -> None:
     line = http.client.HTTPConnection("127.0.0.1", house.port, timeout=PATIENCE)
-    line.request("GET", "/v1/live?cursor=&sessions=3")
+    line.request("GET", f"/v1/live?cursor=&sessions={asked}")
     answer = line.getresponse()
     assert answer.getheader("content-type") == "text/event-stream" and answer.getheader("x-content-type-options") == "nosniff"
     messages = (json.loads(text[6:]) for text in iter(answer.readline, b"") if text.startswith(b"data: "))
     assert next(messages)["type"] == "initial_data"
-    assert next(messages)["records"][0]["sessions"] == 3
+    assert next(messages)["records"][0]["sessions"] == sessions
     house.change(5)
     assert next(messages)["cursor"] == "5"
     line.close()
