@@ -84,7 +84,7 @@ def _told(parts: list[Part], name: str) -> dict[str, object]:
         told["context"] = {"used": latest[9], "size": WINDOW if latest[9] <= WINDOW else LARGE_WINDOW}
     if all(part[3] for part in parts):
         told["origin"] = "gone"
-    return {key: plain(value) if isinstance(value, str) else value for key, value in told.items() if value}
+    return {key: value for key, value in told.items() if value}
 
 
 def last_part(path: str) -> str:
