@@ -120,6 +120,9 @@ def main(words: list[str]) -> int:
 
 def run(words: list[str]) -> NoReturn:
     """The command. Everything is written and closed when main() returns; to tidy up a hundred thousand objects after that is no use to anybody."""
+    import gc
+
+    gc.disable()  # it is over before there is garbage worth looking for
     code = main(words)
     sys.stdout.flush()
     os._exit(code)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "claude_code"
-STEP_LINES = 4_000
+STEP_LINES = 2_500
 STEP_BYTES = 256 << 20
 STEP_FILES = 1_000
 """Files that hold next to nothing are many sessions, all of which a step holds until its end."""

@@ -77,6 +77,8 @@ def withdraw(step: Step, tracker: str, key: str) -> None:
 
 def _declared_as(sql: sqlite3.Connection, key: str) -> list[tuple[str, str]]:
     """(key, body) of every tracker row that describes the session *key*."""
+    if not sql.execute("SELECT 1 FROM agent_declared LIMIT 1").fetchone():
+        return []  # without a tracker this is asked for every session
     query = "SELECT key, body FROM agent_declared WHERE key = ? UNION SELECT key, body FROM agent_declared WHERE conversation = ? AND conversation <> '' ORDER BY 1, 2"
     return sql.execute(query, (key, key.lower())).fetchall()
 
