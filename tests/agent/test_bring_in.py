@@ -137,7 +137,7 @@ def test_a_removed_import_lets_count_what_only_it_kept_from_counting(tmp_path: P
     run(write(tmp_path, {"daily": [day(LONG_AGO, 70)]}, "days.json"))
     run(write(tmp_path, {"sessions": [session(ID, LONG_AGO, LONG_AGO + HOUR, 100)]}, "sessions.json"))
     code, out, _ = run("sessions.json", "--remove")
-    assert (code, out) == (0, "removed 1 imported items; the relay forgets them with the next push\n")
+    assert (code, out) == (0, "removed 1 imported item; the relay forgets it with the next push\n")
     with Archived(tmp_path) as found:
         assert found.kinds() == {"day": 1}
         assert found.tokens() == 76
