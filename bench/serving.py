@@ -90,8 +90,8 @@ def start_and_rest(relay: Running) -> Iterator[Figure]:
 class Line:
     """One kept-alive connection that counts how long each answer takes."""
 
-    def __init__(self, relay: Running) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=60)
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.times: list[float] = []
@@ -135,6 +135,15 @@ class Machine:
         self.hashes |= new
 
 
+def machine_of(port: int, key: str) -> Machine:
+    """A machine that has begun its copy at the relay on *port*."""
+    line = Line(port)
+    sender = Sender(line.post, KeyText.parse(key), f"http://127.0.0.1:{port}", lambda: int(time.time()))
+    sender.start()
+    assert sender.push({}, commit=True).status == 200
+    return Machine(line, sender)
+
+
 class Bench:
     def __init__(self, place: Site, relay: Running) -> None:
         self.place, self.relay = place, relay
@@ -144,14 +153,13 @@ class Bench:
         self.made = 0
         self.ring = KeyRing([relay.env["RELAY_SECRET"].encode()], MemoryStore(), (), lambda: time.time_ns() // 1_000_000)
 
-    def machine(self) -> Machine:
+    def key(self) -> str:
+        """A push key for one machine more."""
         self.made += 1
-        line = Line(self.relay)
-        key = KeyText.parse(self.ring.issue("push", "alice", f"bench-{self.made}"))
-        sender = Sender(line.post, key, self.relay.url, lambda: int(time.time()))
-        sender.start()
-        assert sender.push({}, commit=True).status == 200
-        return Machine(line, sender)
+        return self.ring.issue("push", "alice", f"bench-{self.made}")
+
+    def machine(self) -> Machine:
+        return machine_of(self.relay.port, self.key())
 
     @contextmanager
     def cpu(self) -> Iterator[Callable[[], float]]:

@@ -5,7 +5,7 @@ commit of a snapshot make the rows come anew; rows that are as they were (same h
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ledger import bodies
@@ -70,6 +70,8 @@ class Source:
         self._read = False
         self.beyond = 0
         """How many of its sessions are not held (see checkpoint)."""
+        self.breathe: Callable[[], None] = lambda: None
+        """Called after each record."""
         self.torn = False
         """A reading anew broke off in the middle: what is held is neither the old state nor the new."""
 
@@ -106,6 +108,7 @@ class Source:
         for row in store.rows(tenant, self.name):
             seen.add(row.ref)
             self._put(row, changed)
+            self.breathe()
         for ref in [ref for ref in self._refs() if ref not in seen]:
             self._drop(ref, changed)
         self._settle(changed)
@@ -122,6 +125,7 @@ class Source:
                 self.log.append((stone.seq, key))
         for row in rows:
             self._put(row, changed)
+            self.breathe()
             if (key := session_of(row.ref)) is not None:
                 self.log.append((row.seq, key))
         self._settle(changed)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock, RLock
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies, checkpoint
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ACTIVE_MS = 5 * MINUTE
 TELEMETRY = "~otel:"
 """How sources begin that only telemetry tells of. No agent and no post can be called so."""
+BREATH, BREATH_S = 20, 0.008
+"""Read gently, so many records are followed by so long a pause: about a tenth of the time is used, a millisecond at once."""
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
 MOST_VIEWS = 200
@@ -48,6 +51,11 @@ class View:
         self.keep: Callable[[], object] = lambda: None
         """Writes a checkpoint if one is due, where there is a shelf for it."""
         self.lock = RLock()
+        self.waiting = 0
+        """How many wait for this view to be read on."""
+        self.gentle = False
+        """Whether it is read on beside others' work, which must not notice; not while somebody waits."""
+        self._breaths = 0
         self.revision = 0
         self.begin()
 
@@ -88,6 +96,13 @@ class View:
             except TooFarBack:
                 self.whole()
 
+    def breathe(self) -> None:
+        """A moment for others, every so often, where nobody waits for us."""
+        if self.gentle and not self.waiting:
+            self._breaths += 1
+            if self._breaths % BREATH == 0:
+                sleep(BREATH_S)
+
     def whole(self) -> None:
         """Have every session, not only those that a checkpoint kept."""
         if self.rest is not None:
@@ -106,6 +121,7 @@ class View:
             source = self.sources.get(name)
             if source is None:
                 source = self.sources[name] = Source(name, self.names, self.book)
+            source.breathe = self.breathe
             try:
                 changed = source.advance(self.store, self.tenant, head)
             except BaseException:
@@ -144,6 +160,7 @@ class View:
             self._hear_trackers(name)
         for key in changed.sessions:
             self._replace(key, self._best(key, name), many)
+            self.breathe()
         if "day" in changed.kinds:
             self._take_days(name)
         if "limit" in changed.kinds:
@@ -416,10 +433,13 @@ class Views:
             self._views.move_to_end(tenant)
             while len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
-        if self._shelf is None:
-            view.advance()
-            return view
+            view.waiting += 1
         with view.lock:
+            with self._lock:
+                view.waiting -= 1
+            if self._shelf is None:
+                view.advance()
+                return view
             if not view.sources:
                 checkpoint.load(view, self._shelf, self._clock())
             view.advance()
@@ -432,9 +452,17 @@ class Views:
         if self.saves and checkpoint.is_due(view):
             checkpoint.save(view, shelf, self._clock())
 
-    def holds(self, tenant: str) -> bool:
-        """Whether somebody asked for the tenant's view, and it was not forgotten since."""
-        return tenant in self._views
+    def read_on(self, tenant: str) -> None:
+        """Read on to what the store has now, gently, if somebody asked for the tenant's view and it was not forgotten since."""
+        view = self._views.get(tenant)
+        if view is None:
+            return
+        with view.lock:
+            view.gentle = True
+            try:
+                view.advance()
+            finally:
+                view.gentle = False
 
     def save_due(self) -> None:
         """Keep on the shelf what changed enough since it was kept: for whoever keeps house where askers do not save."""

@@ -1,6 +1,7 @@
 """Reading on while nobody waits: after a refill, whoever asks next finds most of it summed up.
 
-Only views that somebody asked for are read on; a tenant whom nobody watches costs nothing.
+Only views that somebody asked for are read on; a tenant whom nobody watches costs nothing. It is done in small portions with pauses,
+because pushes must not notice, and without pauses as soon as somebody waits.
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from ledger.view import Views
 
 
 class Ahead:
-    """Pushes only note their tenant here; the reading is done by whoever keeps house."""
+    """Pushes only note their tenant here; the reading is done by a thread of its own."""
 
     def __init__(self, views: Views) -> None:
         self._views, self._lock = views, threading.Lock()
@@ -27,9 +28,9 @@ class Ahead:
         with self._lock:
             changed, self._changed = self._changed, set()
         trouble = None
-        for tenant in sorted(filter(self._views.holds, changed)):
+        for tenant in sorted(changed):
             try:
-                self._views.view(tenant)
+                self._views.read_on(tenant)
             except LedgerError as error:
                 trouble = trouble or error
                 self.note(tenant)

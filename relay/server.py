@@ -56,15 +56,17 @@ class Housekeeper:
 
     def __init__(self, relay: Relay) -> None:
         self._relay, self._stop = relay, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._threads = [threading.Thread(target=work, name=name, daemon=True) for work, name in ((self._run, "upkeep"), (self._read_on, "ahead"))]
 
     def __enter__(self) -> Housekeeper:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(5)
+        for thread in self._threads:
+            thread.join(5)
         self._log()
 
     def _run(self) -> None:
@@ -74,7 +76,6 @@ class Housekeeper:
             self._log()
             self._relay.health.kept_at = self._relay.clock()
             self._try("telling alerts", self._relay.alerts.duty.step)
-            self._try("reading on", self._relay.ahead.step)
             if seconds % SILENT_S == 0:
                 self._try("looking for silent machines", self._relay.upkeep.tell_silent)
             if seconds % ROUND_S == 0:
@@ -82,6 +83,10 @@ class Housekeeper:
             if seconds % LOOK_S == 0:
                 self._try("keeping checkpoints", self._relay.views.save_due)
                 self._try("looking at the clock", lambda: self._relay.health.look(self._relay))
+
+    def _read_on(self) -> None:
+        while not self._stop.wait(1.0):
+            self._try("reading on", self._relay.ahead.step)
 
     def _upkeep(self) -> None:
         health = self._relay.health

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.errors import Busy
+from ledger.view import BREATH
 from tests.compliance.client import Sender
 from tests.ledger.ledgerkit import NOW, a_session, use
 from tests.relay.house import RelayHouse
@@ -59,7 +60,7 @@ def test_what_was_pushed_is_summed_up_before_anybody_asks(house: RelayHouse, lap
 def test_nothing_is_read_on_where_nothing_changed_or_nobody_ever_asked(house: RelayHouse, laptop: Sender, reads: list[str]) -> None:
     push(laptop, "one")
     house.relay.ahead.step()
-    assert reads == [] and not house.relay.views.holds("alice")
+    assert reads == []
     assert total(house) == 1
     house.relay.ahead.step()
     assert reads == []
@@ -74,3 +75,17 @@ def test_a_store_that_is_busy_is_asked_again(house: RelayHouse, laptop: Sender, 
             house.relay.ahead.step()
     house.relay.ahead.step()
     assert reads == ["alice"] and total(house) == 1
+
+
+@pytest.mark.parametrize(("waiting", "pauses"), [(0, 2), (1, 0)])
+def test_it_leaves_others_room_until_somebody_waits(house: RelayHouse, laptop: Sender, monkeypatch: pytest.MonkeyPatch, waiting: int, pauses: int) -> None:
+    assert total(house) == 0
+    push(laptop, *[f"s{number}" for number in range(BREATH)])
+    slept: list[float] = []
+    monkeypatch.setattr("ledger.view.sleep", slept.append)
+    view = house.relay.views._views["alice"]
+    view.waiting = waiting
+    house.relay.ahead.step()
+    assert len(slept) == pauses and not view.gentle and view.waiting == waiting
+    view.waiting = 0
+    assert total(house) == BREATH and len(slept) == pauses, "a reader never pauses"
