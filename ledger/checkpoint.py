@@ -103,9 +103,10 @@ def _newest_keys(view: View) -> set[str]:
 def _source(source: Source, keys: set[str]) -> list[Any]:
     head = source.head
     held = [source.sessions[key] for key in source.sessions if key in keys]
+    # Also those that came before their session: it will count them.
     parts = [
         (key, number, part.usage, part.seq, part.lease)
-        for key in keys if key in source.parts for number, part in source.parts[key].items()
+        for key, numbered in source.parts.items() if key in keys or key not in source.sessions for number, part in numbered.items()
     ]  # fmt: skip
     return [
         head.source, head.lease, head.committed, head.seq,

@@ -4,7 +4,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ledger import checkpoint
@@ -45,6 +45,7 @@ def shown(view: View, tz: str = "UTC", sessions: int = 1) -> dict:
 @pytest.mark.usefixtures("small")
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories, st.integers(0, 6), st.sampled_from([0, 12 * HOUR, 40 * DAY]), st.sampled_from([1, 200]))
+@example([("part", "studio", "s1", [use(NOW - 1)] * 3), ("gone", "mbp", "s1"), ("more", "studio", "s1", [use(NOW - 1)])], 2, 0, 1)
 def test_from_a_checkpoint_on_all_is_as_without_one(history, moment, pause, sessions):
     house, laptops = a_house()
     for number in range(1, 5):
