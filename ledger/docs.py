@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from ledger.openapi import Route, shape
+from ledger.openapi import Call, Route, shape
 
 STYLE = """
 :root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:58rem;margin:2rem auto;padding:0 1.5rem}
@@ -27,7 +28,7 @@ class Page:
     csp: str
 
 
-def page(routes: Iterable[Route], version: str) -> Page:
+def page(routes: Iterable[Route], version: str, calls: Iterable[Call] = ()) -> Page:
     """The page and the content security policy that lets it look as it should."""
     routes = list(routes)
     index = "".join(f'<li><a href="#{route.name}"><code>{escape(route.path)}</code></a> {escape(route.about)}</li>' for route in routes)
@@ -37,7 +38,7 @@ def page(routes: Iterable[Route], version: str) -> Page:
         f'<p class="k">Version {escape(version)}. The same as <a href="openapi.json">OpenAPI 3.1</a>. Times are UTC, ISO 8601 with Z; money is USD. '
         "Every answer has an ETag; send it back as If-None-Match and an unchanged answer is 304. Errors are application/problem+json and say what to do next.</p>"
         "<p>On a relay, reads need <code>Authorization: Bearer sr_read_…</code> (or <code>X-API-Key</code>); on the machine itself they need nothing.</p>"
-        f"<ul>{index}</ul>{''.join(map(_section, routes))}</main></body></html>"
+        f"<ul>{index}</ul>{''.join(map(_section, routes))}{''.join(map(_call, calls))}</main></body></html>"
     )
     digest = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
     csp = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -58,6 +59,17 @@ def _section(route: Route) -> str:
         many = "An array of objects:" if route.many else "An object:"
         parts.append(f"<details><summary>{many}</summary><table><tr><th>member</th><th>type</th><th></th></tr>{rows}</table></details>")
     return "".join(parts) + "</section>"
+
+
+def _call(call: Call) -> str:
+    needs = "Needs no key." if not call.scope else f"Signed with a {call.scope} key." if call.headers else f"Needs the key of scope {call.scope}."
+    heads = "".join(f"<tr><td><code>{escape(name)}</code></td><td>{escape(about)}</td></tr>" for name, about in call.headers.items())
+    sent = escape(json.dumps(call.shapes or next(iter(call.sent.values())), indent=1)) if call.sent else ""
+    return (
+        f"<section><h2>{call.method} <code>{escape(call.path)}</code></h2><p>{escape(call.about)}. {needs}</p>"
+        + (f"<table><tr><th>header</th><th></th></tr>{heads}</table>" if heads else "")
+        + (f"<details><summary>What is sent, as {escape(', '.join(call.sent))}</summary><pre>{sent}</pre></details>" if sent else "") + "</section>"
+    )
 
 
 def _row(name: str, field: fields.Field[Any], about: str) -> str:

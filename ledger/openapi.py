@@ -1,8 +1,9 @@
-"""The description of the read API, made from the schemas that check and describe it."""
+"""The description of what a home answers, made from the schemas that check and describe it."""
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import Schema, fields, validate
@@ -26,10 +27,29 @@ class Route:
         return self.path.strip("/").replace("/", "_").replace("{", "").replace("}", "").replace("-", "_").replace(".", "_")
 
 
-def document(routes: Iterable[Route], version: str) -> Json:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One method of a path beside the read API. *scope* is the key that it needs, none if empty; *sent* and *answered* are JSON Schemas by media type,
+    *headers* say what each means, *shapes* are named schemas that those refer to."""
+
+    method: str
+    path: str
+    about: str
+    scope: str = ""
+    sent: Mapping[str, Json] = field(default_factory=dict)
+    answered: Mapping[str, Json] = field(default_factory=dict)
+    status: str = "200"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Json] = field(default_factory=dict)
+
+
+def document(routes: Iterable[Route], version: str, calls: Iterable[Call] = ()) -> Json:
     """An OpenAPI 3.1 document."""
     known: dict[str, Json] = {}
-    paths = {route.path: {"get": _operation(route, known)} for route in routes}
+    paths: dict[str, Json] = {route.path: {"get": _operation(route, known)} for route in routes}
+    for call in calls:
+        known |= call.shapes
+        paths.setdefault(call.path, {})[call.method.lower()] = _call(call, known)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Session Relay", "version": version, "description": "Which coding-agent sessions run, what they use and what they cost."},
@@ -43,16 +63,37 @@ def document(routes: Iterable[Route], version: str) -> Json:
     }
 
 
-def _operation(route: Route, known: dict[str, Json]) -> Json:
+def _call(call: Call, known: dict[str, Json]) -> Json:
+    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in re.findall(r"{(\w+)}", call.path)]
+    in_head = [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "description": about} for name, about in call.headers.items()]
+    operation: Json = {
+        "operationId": f"{call.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', call.path.lower()).strip('_') or 'root'}", "summary": call.about, "parameters": [*in_path, *in_head],
+        "responses": {call.status: {"description": "Done.", **_bodies(call.answered)}, "4XX": _problem(known), "503": _problem(known)},
+    }  # fmt: skip
+    if call.sent:
+        operation["requestBody"] = {"required": True, **_bodies(call.sent)}
+    if not call.scope or call.headers:
+        operation["security"] = []
+    return operation
+
+
+def _bodies(schemas: Mapping[str, Json]) -> Json:
+    return {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}} if schemas else {}
+
+
+def _problem(known: dict[str, Json]) -> Json:
     from ledger.schemas import ProblemAnswer
 
+    return {"description": "What is wrong, and what to do next.", "content": {"application/problem+json": {"schema": _named(ProblemAnswer, known)}}}
+
+
+def _operation(route: Route, known: dict[str, Json]) -> Json:
     parameters = [_parameter(name, field) for name, field in route.asked().fields.items()]
     if "{id}" in route.path:
         parameters.insert(0, {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's key or id."})
-    problem = {"description": "What is wrong, and what to do next.", "content": {"application/problem+json": {"schema": _named(ProblemAnswer, known)}}}
     operation: Json = {
         "operationId": route.name, "summary": route.about, "parameters": parameters,
-        "responses": {"200": {"description": "The answer.", **_content(route, known)}, "304": {"description": "As the ETag says."}, "4XX": problem},
+        "responses": {"200": {"description": "The answer.", **_content(route, known)}, "304": {"description": "As the ETag says."}, "4XX": _problem(known)},
     }  # fmt: skip
     if route.is_open:
         operation["security"] = []

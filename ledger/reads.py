@@ -4,7 +4,7 @@ Flask, the shell's own routes and the function's handler all call Reads.answer, 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -21,6 +21,7 @@ from ledger.view import View, Views
 
 if TYPE_CHECKING:
     from ledger.docs import Page
+    from ledger.openapi import Call
 
 _encode = msgspec.json.Encoder().encode
 READERS = frozenset({"read", "admin", "local", "share"})
@@ -58,6 +59,8 @@ class Home:
     config: Callable[[], Mapping[str, Any]] | None = None
     owners: Callable[[str], Mapping[str, str]] | None = None
     """Of a tenant, whose each machine is."""
+    calls: Callable[[], Iterable[Call]] = tuple
+    """What the description names beside the read API; asked when somebody reads the description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +112,14 @@ class Reads:
         from ledger.described import ALL
         from ledger.openapi import document
 
-        return _encode(document(ALL, self.home.version))
+        return _encode(document(ALL, self.home.version, self.home.calls()))
 
     @cached_property
     def _docs(self) -> Page:
         from ledger.described import ALL
         from ledger.docs import page
 
-        return page(ALL, self.home.version)
+        return page(ALL, self.home.version, self.home.calls())
 
     def is_open(self, path: str) -> bool:
         """Is this path answered without a key?"""

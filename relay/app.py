@@ -1,7 +1,7 @@
 """Wires a relay together from its parts; it decides nothing."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from relay.settings import TENANT, Settings
 
 if TYPE_CHECKING:
     from ledger.live import Live
+    from ledger.openapi import Call
     from relay.admission import Admissions
     from relay.alerts.house import Alerts
     from relay.legacy import Posts
@@ -71,7 +72,7 @@ class Relay:
                          terms_of=terms_of(self.tenants, Terms(s.beat_s, keep_days=s.retention_days, keep_totals_days=s.totals_days)))  # fmt: skip
         self.tickets = Tickets(self.store, clock)
         self.origins = Origins(s.origins, s.url)
-        self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status, owners=self.tenants.owners), clock=clock)
+        self.reads = Reads(self.views, home=Home("relay", __version__, s.url, status=self._status, owners=self.tenants.owners, calls=_calls), clock=clock)
 
     def _forgotten(self, tenant: str) -> None:
         self.views.forget([tenant])
@@ -146,6 +147,12 @@ class Relay:
             self.alerts.duty.note(tenant)
             self.ahead.note(tenant)
         (self.on_change or self.live.changed)(tenant)
+
+
+def _calls() -> Iterable[Call]:
+    from relay.described import CALLS
+
+    return CALLS
 
 
 def create_app(relay: Relay) -> Flask:
