@@ -47,7 +47,7 @@ def _asked(scope: Mapping[str, Any]) -> Asked:
 class Shell:
     """An ASGI app. *admit* lets live viewers in (it may block, and raises Problem), *native* answers single paths without
     Flask, *who* names the tenant whose kept answers a caller may have (it must not block; None: ask the app).
-    *always* are headers that every answer carries unless it says otherwise."""
+    *always* are headers that every answer carries unless it says otherwise, *refusal* is how a caller hears of a problem."""
 
     def __init__(
         self,
@@ -63,11 +63,12 @@ class Shell:
         logger: Logger | None = None,
         clock: Callable[[], int] = now_ms,
         kept: Kept | None = None,
+        refusal: Callable[[Asked, Problem], Answer] = lambda asked, problem: problem_answer(problem),
     ) -> None:
         self.live, self._admit, self._who, self._native = live, admit, who, native or {}
         self._sockets, self._streams = frozenset(sockets), frozenset(streams)
         self._always = [(name.lower().encode(), value.encode()) for name, value in always]
-        self._logger, self._clock = logger, clock
+        self._logger, self._clock, self._refusal = logger, clock, refusal
         self._kept = kept or Kept()
         self._flying: dict[Hashable, asyncio.Event] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="shell")
@@ -106,7 +107,7 @@ class Shell:
             tenant = self._whose(asked)
             answer = None if tenant is None else self._look(tenant, asked)
         except Exception as error:
-            answer = with_head(_answer_to(error, asked), self._always)
+            answer = with_head(self._refusal(asked, _problem_of(error, asked)), self._always)
         if answer is None:
             scope[_KNOWN] = asked, tenant
             return None
@@ -126,7 +127,7 @@ class Shell:
         except Gone:
             return
         except Exception as error:
-            answer = _answer_to(error, asked)
+            answer = self._refusal(asked, _problem_of(error, asked))
         if answer is not None:
             await self._send(scope, send, answer, asked, receive)
         if self._logger:
@@ -219,7 +220,7 @@ class Shell:
             admission = await self._let_in(asked)
             viewer = self.live.join(admission, send, is_sse=False, abort=scope.get("abort", _nothing))
         except Exception as error:
-            refusal = _answer_to(error, asked)
+            refusal = self._refusal(asked, _problem_of(error, asked))
             await self._refuse(send, refusal)
             return refusal.status
         try:
@@ -321,13 +322,13 @@ def _with_rest(kept: Answer, fresh: Answer) -> Answer:
     return Answer(kept.status, [*kept.headers, *rest], kept.body) if rest else kept
 
 
-def _answer_to(error: Exception, asked: Asked) -> Answer:
+def _problem_of(error: Exception, asked: Asked) -> Problem:
     """What a caller hears of a failure: never more than it can act on."""
     if isinstance(error, Problem):
-        return problem_answer(error)
+        return error
     if isinstance(error, Busy):
-        return problem_answer(Problem(503, "store-unavailable", "the store is busy: try again", headers={"Retry-After": str(max(1, round(error.retry_after)))}))
+        return Problem(503, "store-unavailable", "the store is busy: try again", headers={"Retry-After": str(max(1, round(error.retry_after)))})
     if isinstance(error, Full):
-        return problem_answer(Problem(507, "quota", "the store is full: make room, then try again", headers={"Retry-After": "300"}))
+        return Problem(507, "quota", "the store is full: make room, then try again", headers={"Retry-After": "300"})
     log.error("%s %s failed", asked.method, asked.path, exc_info=error)
-    return problem_answer(Problem(500, "store-unavailable", "this is our fault, and it is in the relay's log"))
+    return Problem(500, "store-unavailable", "this is our fault, and it is in the relay's log")

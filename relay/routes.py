@@ -101,11 +101,17 @@ def _around(app: Flask, relay: Relay) -> None:
         return answer
 
 
+def words_of(problem: Problem, method: str, path: str) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a refusal, as those who ask there understand them: the earlier system's clients look for "error"."""
+    if path == OLD or path.startswith(OLD + "/") or (path == "/" and method != "GET"):
+        return json.dumps({"error": str(problem)}).encode(), {"Content-Type": "application/json", **problem.headers}
+    return problem.document(), {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **problem.headers}
+
+
 def _errors(app: Flask) -> None:
     def told(problem: Problem) -> Response:
-        if request.path == OLD or request.path.startswith(OLD + "/") or (request.path == "/" and request.method != "GET"):
-            return Response(json.dumps({"error": str(problem)}), problem.status, problem.headers, content_type="application/json")
-        return Response(problem.document(), problem.status, {"Cache-Control": "no-store", **problem.headers}, content_type="application/problem+json")
+        body, headers = words_of(problem, request.method, request.path)
+        return Response(body, problem.status, headers)
 
     def busy(error: Busy) -> Response:
         return told(Problem(503, "store-unavailable", "the store is busy: try again", headers={"Retry-After": str(max(1, round(error.retry_after)))}))

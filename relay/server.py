@@ -15,7 +15,7 @@ from relay.app import Relay, create_app
 from relay.limits import address_of
 from relay.logs import AccessLog
 from relay.push import PATH
-from relay.routes import ALWAYS, MOUNTS
+from relay.routes import ALWAYS, MOUNTS, words_of
 from relay.settings import Settings
 
 ROUND_S, SILENT_S, LOOK_S = 600.0, 15.0, 60.0
@@ -43,11 +43,15 @@ def shell_of(relay: Relay) -> Shell:
         asked.note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared", headers=entered.quota)
         return entered.access.tenant
 
+    def refusal(asked: Asked, problem: Problem) -> Answer:
+        body, headers = words_of(problem, asked.method, asked.path)
+        return Answer(problem.status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], body)
+
     reads = [mount for mount in MOUNTS if not mount.startswith("/.")]
     return Shell(
         create_app(relay), relay.live, relay.admissions.admit, who=who, native={f"{mount}{PATH}": push for mount in reads},
         sockets=[f"{mount}/ws" for mount in reads], streams=[f"{mount}/v1/live" for mount in reads], always=ALWAYS,
-        logger=relay.access_log, clock=relay.clock,
+        logger=relay.access_log, clock=relay.clock, refusal=refusal,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from ledger.keytext import KeyText
+from relay.routes import OLD
 from tests.compliance.client import Sender, over_http
 from tests.ledger.ledgerkit import a_session, use
 from tests.processes import Running, Site, command, site, until
@@ -160,6 +161,19 @@ def test_old_clients_post_and_read(public: Public) -> None:
     status, _, answer = public.ask("/.netlify/functions/session-sync", method="POST", body=body, X_API_Key=SHARED)
     assert status == 200 and json.loads(answer)["status"] == "received"
     assert [one["id"] for one in json.loads(public.ask("/sessions/active", X_API_Key=SHARED)[2])] == ["test"]
+
+
+@pytest.mark.parametrize("path", ["/", OLD, f"{OLD}/"])
+def test_an_old_client_hears_of_a_post_too_large_in_its_own_words(public: Public, path: str) -> None:
+    """The size is judged before the app sees the request, and yet as the app would say it."""
+    status, headers, body = public.ask(path, SHARED, method="POST", body=b" " * ((1 << 20) + 1))
+    assert status == 413 and headers["content-type"] == "application/json" and "at most" in json.loads(body)["error"]
+
+
+def test_an_old_client_hears_of_a_wrong_key_in_its_own_words(public: Public) -> None:
+    status, headers, body = public.ask(f"{OLD}/status", "not the key")
+    assert status == 401 and headers["content-type"] == "application/json" and set(json.loads(body)) == {"error"}
+    assert public.ask("/status", "not the key")[1]["content-type"] == "application/problem+json"
 
 
 def test_the_page_comes_with_a_strict_policy_and_is_not_sent_twice(public: Public) -> None:
