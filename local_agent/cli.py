@@ -257,7 +257,7 @@ def service(settings: Settings, options: argparse.Namespace) -> int:
     manager = checkup.service_manager()
     if options.action == "status":
         running, text = manager.status()
-        print(text)
+        print(text, file=sys.stdout if running else sys.stderr)
         return DONE if running else FAILED
     if options.action == "remove":
         print(manager.remove())

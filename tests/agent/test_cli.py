@@ -255,6 +255,12 @@ def test_a_second_agent_on_one_home_leaves_with_0_and_a_word(run: Run, tmp_path:
     assert code == 0 and one_line(err) and "already" in err
 
 
+@pytest.mark.parametrize(("running", "text"), [(True, "active (running)"), (False, "not installed: python -m local_agent service install")])
+def test_a_service_that_does_not_run_is_an_error_and_said_as_one(run: Run, monkeypatch: pytest.MonkeyPatch, running: bool, text: str) -> None:
+    monkeypatch.setattr("local_agent.checkup.service_manager", lambda: type("Manager", (), {"status": lambda self: (running, text)})())
+    assert run("service", "status") == ((0, f"{text}\n", "") if running else (1, "", f"{text}\n"))
+
+
 def test_the_key_is_never_among_the_options_of_a_service() -> None:
     options = cli.parser().parse_args(["service", "install", "--key", "sr_push_secret", "--tracker", "x.db", "--interval", "10", "--no-defaults"])
     words = cli.said_again(options)
