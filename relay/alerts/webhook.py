@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -114,6 +115,12 @@ def post(url: str, body: bytes, headers: dict[str, str], *, private: bool = Fals
         connection.close()
 
 
+@cache
+def trust() -> ssl.SSLContext:
+    """Whose certificates are believed: what the system believes. To read them takes longer than all else about a webhook, so that is done once."""
+    return ssl.create_default_context()
+
+
 class _Connection(http.client.HTTPConnection):
     """To the first of these addresses that answers, with the certificate of the name."""
 
@@ -125,7 +132,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock: Any = self._reached()
         if self._secure:
-            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+            self.sock = trust().wrap_socket(self.sock, server_hostname=self.host)
 
     def _reached(self) -> socket.socket:
         for number, address in enumerate(self._addresses, 1):

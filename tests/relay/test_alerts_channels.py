@@ -19,7 +19,7 @@ from ledger.stores.memory import MemoryStore
 from relay.alerts import carry
 from relay.alerts.channels import Book, masked, new_secret
 from relay.alerts.locker import Locker
-from relay.alerts.webhook import Refused, addresses_of, is_public, parts_of, post
+from relay.alerts.webhook import Refused, addresses_of, is_public, parts_of, post, trust
 from tests.relay.alertkit import ALICE, Receiver, receiver
 
 TRIAL = {"type": "trial", "id": "trial", "rule": "trial", "level": "info", "text": "Hello • there", "at": 1_790_000_000_000}
@@ -139,10 +139,30 @@ def test_a_certificate_is_verified_for_the_name_and_every_address_of_it_is_tried
         with pytest.raises(Refused, match="certificate"):
             post(url, b"{}", {}, private=True, look_up=look_up)
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        trust.cache_clear()
         assert post(url, b"{}", {}, private=True, look_up=look_up) == 204
         with pytest.raises(Refused, match="certificate"):
             post(url.replace("hooks.example", "other.example"), b"{}", {}, private=True, look_up=look_up)
     assert [headers["host"] for _, headers, _ in ops.heard] == [f"hooks.example:{ops.port}"]
+
+
+def test_the_certificates_to_believe_are_read_once_for_all_webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) or read[-1])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path))
+    with receiver(context) as ops:
+        for _ in range(3):
+            with pytest.raises(Refused, match="certificate"):
+                post(f"https://hooks.example:{ops.port}/", b"{}", {}, private=True, look_up=lambda host, port: ["127.0.0.1"])
+    assert len(read) == 1
+
+
+@pytest.fixture(autouse=True)
+def _whom_the_system_believes() -> Iterator[None]:
+    trust.cache_clear()
+    yield
+    trust.cache_clear()
 
 
 def certificate(folder: Path) -> Path:
