@@ -91,7 +91,7 @@ def bytes_of_a_change() -> tuple[int, int]:
     """Of a session of an hour with one more answer: the body on the wire, and with the request's line and headers."""
     from ledger import signing
     from ledger.record import Record
-    from local_agent.batch import Change, Place, compose
+    from local_agent.push.batch import Change, Place, compose
 
     at = 1_795_000_000_000
     usage = [[at + n * 900_000, at + n * 900_000 + 1234, at + n * 900_000 + 871_003, "claude-sonnet-4-5-20250929", "standard", 12, 4321 + n, 45_120, 0, 1_234_567 + n, 31, None]

@@ -15,11 +15,11 @@ from typing import Any
 from bench.table import Figure
 from ledger.prices import PriceBook
 from ledger.record import Ref, hash_of
-from ledger.search import Query
 from ledger.store import Head, Row, Store
 from ledger.stores import open_store
 from ledger.stores.memory import MemoryStore
-from ledger.view import Views
+from ledger.views.search import Query
+from ledger.views.view import Views
 
 NOW, QUARTER = 1_795_344_963_120, 900_000
 TENANT, ZONE = "bench", "Europe/Berlin"

@@ -332,7 +332,7 @@ def _many(port: int, pid: int, request: bytes) -> tuple[float, list[float]]:
 
 BARE = """
 import sys, uvicorn
-from ledger.server import listen
+from ledger.serving.server import listen
 async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", sys.argv[2].encode())]})
     await send({"type": "http.response.body", "body": b"x" * int(sys.argv[2])})

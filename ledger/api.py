@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import Rule
 
 from ledger.errors import Problem
-from ledger.reads import Access, Answer, Reads, refusal
+from ledger.http.reads import Access, Answer, Reads, refusal
 
 
 class Route(Rule):

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ledger import bodies, public
+from ledger import bodies
 from ledger.errors import Problem
 from ledger.prices import UNDIVIDED
 from ledger.times import iso
+from ledger.views import public
 
 if TYPE_CHECKING:
-    from ledger.view import View
+    from ledger.views.view import View
 
 _encode = msgspec.json.Encoder().encode
 AT_ONCE = 200
@@ -81,7 +82,7 @@ def checksum(made: Export) -> str:
 
 def _batches(view: View, since: int | None, until: int | None, wanted: Mapping[str, str]) -> Iterator[list[Item]]:
     """Public sessions, oldest activity first, some at a time: the view is free for others in between."""
-    from ledger.search import Query, fits
+    from ledger.views.search import Query, fits
 
     query = Query(
         since=since, until=until, project=wanted.get("project"), model=wanted.get("model"), machine=wanted.get("machine"), session_type=wanted.get("session_type"),

@@ -12,13 +12,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ledger.asked import Asked, now_ms
-from ledger.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
-from ledger.lane import Lane
-from ledger.live import Live
-from ledger.viewers import Admission, Viewer
+from ledger.http.asked import Asked, now_ms
+from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
+from ledger.serving.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
+from ledger.serving.lane import Lane
+from ledger.serving.live import Live
+from ledger.serving.viewers import Admission, Viewer
 
 THREADS = 8
 BIGGEST_BODY = 1 << 20

@@ -13,20 +13,20 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from ledger.errors import LedgerError
-from ledger.live import Live
+from ledger.http.reads import Home, Reads
 from ledger.prices import PriceBook
-from ledger.reads import Home, Reads
-from ledger.server import listen, serve
-from ledger.view import Views
+from ledger.serving.live import Live
+from ledger.serving.server import listen, serve
+from ledger.views.view import Views
 from local_agent import metrics
 from local_agent.archive import LOCAL, Archive
-from local_agent.courier import Courier
 from local_agent.guard import Guard
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock
 from local_agent.log import where
 from local_agent.notify import Notifier
 from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_delivery, remember
+from local_agent.push.courier import Courier
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of
 from local_agent.settings import Settings, mark

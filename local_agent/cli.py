@@ -24,8 +24,8 @@ from local_agent import settings as settings_of
 from local_agent.log import one_line, set_up, where
 
 if TYPE_CHECKING:
+    from local_agent.commands.terminal import Ink
     from local_agent.settings import Settings
-    from local_agent.terminal import Ink
 
 FILTERS = ("project", "model", "machine", "session_type")
 DONE, FAILED, MISUSED, MISCONFIGURED = 0, 1, 2, 78
@@ -160,14 +160,14 @@ def _with_seal(settings: Settings, options: argparse.Namespace) -> Settings:
     """Make the seal key before the agent looks out for changes of its settings."""
     if settings.privacy != "sealed":
         return settings
-    from local_agent import seals
+    from local_agent.push import seals
 
     seals.seal_key(settings.home)
     return settings_of.load(given(options))
 
 
 def once(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import once as single
+    from local_agent.commands import once as single
 
     logging.getLogger("agent.delivery.state").setLevel(logging.CRITICAL)  # the report tells it
     report = single.run(settings)
@@ -176,8 +176,9 @@ def once(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def status(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import doctor, overview, parts, terminal
-    from local_agent import status as shown
+    from local_agent import parts
+    from local_agent.commands import doctor, overview, terminal
+    from local_agent.commands import status as shown
 
     known = doctor.known_identity(settings.home)
     if isinstance(known, LedgerError):
@@ -193,13 +194,13 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
 
 def _ink() -> Ink:
     """Colours, where a person looks and does not mind them."""
-    from local_agent import terminal
+    from local_agent.commands import terminal
 
     return terminal.coloured if sys.stdout.isatty() and settings_of.wants_colour() else terminal.plain
 
 
 def doctor(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import checkup
+    from local_agent.commands import checkup
 
     findings = checkup.run(settings)
     print(json.dumps([{"level": f.level, "what": f.what, "mend": f.mend} for f in findings], indent=2) if options.json else checkup.in_words(findings, _ink()))
@@ -213,7 +214,7 @@ def verify(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def export(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import takeout
+    from local_agent.commands import takeout
 
     wanted = {name: value for name in FILTERS if (value := getattr(options, name))}
     write = partial(takeout.write, settings, options.format, options.kind, since=options.since, until=options.until, wanted=wanted)
@@ -244,7 +245,7 @@ def bring_in(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def pair(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import checkup
+    from local_agent.commands import checkup
 
     text = sys.stdin.readline() if options.new_key == "-" else options.new_key
     print(checkup.pair(settings, options.url, text))
@@ -252,7 +253,8 @@ def pair(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def service(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import checkup, service
+    from local_agent import service
+    from local_agent.commands import checkup
 
     manager = checkup.service_manager()
     if options.action == "status":
@@ -286,14 +288,14 @@ PATHS = ("trackers", "transcripts", "codex", "gemini", "opencode")
 
 
 def forget(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import takeout
+    from local_agent.commands import takeout
 
     print(takeout.forget(settings, options.id))
     return DONE
 
 
 def seal(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import seals
+    from local_agent.push import seals
 
     if options.use:
         seals.use(settings.home, sys.stdin.readline() if options.use == "-" else options.use)

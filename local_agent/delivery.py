@@ -18,10 +18,10 @@ from ledger import signing
 from ledger.errors import Problem
 from ledger.record import Record, Ref, to_hex
 from local_agent import backoff
-from local_agent.batch import MAX_CHANGES, MAX_WIRE, Batch, Change, Place, compose, digest_after, that_fit, unfit
-from local_agent.classify import Meaning, Verdict, meaning_of, meaning_of_failure
-from local_agent.mirror import MOST_IN_FLIGHT, Mirror
-from local_agent.transport import Reply, Transport
+from local_agent.push.batch import MAX_CHANGES, MAX_WIRE, Batch, Change, Place, compose, digest_after, that_fit, unfit
+from local_agent.push.classify import Meaning, Verdict, meaning_of, meaning_of_failure
+from local_agent.push.mirror import MOST_IN_FLIGHT, Mirror
+from local_agent.push.transport import Reply, Transport
 
 log = logging.getLogger("agent.delivery")
 state_log = logging.getLogger("agent.delivery.state")

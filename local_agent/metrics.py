@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ledger.gauges import labelled, many, one, usage
+from ledger.http.gauges import labelled, many, one, usage
 from local_agent.parts import VERSION
 
 if TYPE_CHECKING:

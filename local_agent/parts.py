@@ -15,15 +15,16 @@ from typing import Any, Protocol
 from ledger import __version__
 from ledger.errors import Full, LedgerError
 from ledger.record import Record
-from local_agent import pairing, seals
 from local_agent.archive import LOCAL, Archive
+from local_agent.commands import pairing
 from local_agent.delivery import Delivery, Outcome, Relay, Reporter
-from local_agent.horizon import DayHorizon
 from local_agent.log import where
-from local_agent.mirror import Mirror
-from local_agent.privacy import ALIASES, SEALED, Privacy
+from local_agent.push import seals
+from local_agent.push.horizon import DayHorizon
+from local_agent.push.mirror import Mirror
+from local_agent.push.privacy import ALIASES, SEALED, Privacy
+from local_agent.push.transport import HttpTransport, open_session
 from local_agent.settings import Settings
-from local_agent.transport import HttpTransport, open_session
 
 log = logging.getLogger("agent")
 

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from ledger import page
 from ledger.api import read_api
-from ledger.asked import Asked as Request
 from ledger.errors import Problem
-from ledger.live import Live
+from ledger.http import page
+from ledger.http.asked import Asked as Request
+from ledger.http.reads import Access, Reads
 from ledger.otlp import LARGEST, PATHS
-from ledger.reads import Access, Reads
+from ledger.serving.live import Live
+from ledger.serving.viewers import Admission, Viewer
 from ledger.shell import Shell
 from ledger.times import iso
-from ledger.viewers import Admission, Viewer
 from local_agent.archive import LOCAL
 from local_agent.guard import Asked, Guard
 

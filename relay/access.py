@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ledger.errors import Problem
+from ledger.http.reads import Access
 from ledger.keytext import claims_of
-from ledger.reads import Access
 from relay.keys import TOUCH_MS, Found, KeyRing
 from relay.limits import Limits
 from relay.people import shares

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from ledger.asked import Asked
 from ledger.errors import Problem
-from ledger.viewers import Admission
+from ledger.http.asked import Asked
+from ledger.serving.viewers import Admission
 from relay.access import ANY, Door
 from relay.limits import address_of
 from relay.live.tickets import Tickets

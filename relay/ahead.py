@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 
 from ledger.errors import LedgerError
-from ledger.view import Views
+from ledger.views.view import Views
 
 
 class Ahead:

@@ -11,11 +11,11 @@ from flask import Flask
 
 from ledger import __version__
 from ledger.api import Route, read_api
-from ledger.asked import now_ms
+from ledger.http.asked import now_ms
+from ledger.http.reads import Home, Reads
 from ledger.prices import PriceBook
-from ledger.reads import Home, Reads
-from ledger.shared import SharedViews
 from ledger.stores import Ledger
+from ledger.views.shared import SharedViews
 from relay.access import ANY, Door
 from relay.ahead import Ahead
 from relay.alerts.routes import add_alert_routes
@@ -34,8 +34,8 @@ from relay.routes import LARGEST_POST, MOUNTS, OLD, add_routes, caller_of
 from relay.settings import TENANT, Settings
 
 if TYPE_CHECKING:
-    from ledger.live import Live
-    from ledger.openapi import Call
+    from ledger.http.openapi import Call
+    from ledger.serving.live import Live
     from relay.admission import Admissions
     from relay.alerts.house import Alerts
     from relay.legacy import Posts
@@ -115,7 +115,7 @@ class Relay:
     @cached_property
     def live(self) -> Live:
         """The viewers of this process."""
-        from ledger.live import Live
+        from ledger.serving.live import Live
 
         return Live(self.feed, clock=self.clock)
 

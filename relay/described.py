@@ -4,8 +4,8 @@ from __future__ import annotations
 import msgspec
 
 from ledger import wire
-from ledger.openapi import Call, Json
-from ledger.share import PARTS
+from ledger.http.openapi import Call, Json
+from ledger.views.share import PARTS
 
 JSON = "application/json"
 _TEXT: Json = {"type": "string"}

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import IO
 
-from ledger.asked import Asked
+from ledger.http.asked import Asked
 from ledger.times import iso
 
 _KEY = re.compile(r"sr_(push|read|admin)_[A-Za-z0-9_]*")

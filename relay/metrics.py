@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ledger import __version__
-from ledger.gauges import labelled, many, one, usage
+from ledger.http.gauges import labelled, many, one, usage
 
 if TYPE_CHECKING:
     from relay.app import Relay

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ledger import page
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.gauges import CONTENT_TYPE
+from ledger.http import page
+from ledger.http.gauges import CONTENT_TYPE
+from ledger.http.reads import Access
 from ledger.keytext import claims_of
 from ledger.otlp import PATHS
 from ledger.prices import PriceBook
-from ledger.reads import Access
 from relay import metrics
 from relay.access import ANY
 from relay.limits import address_of

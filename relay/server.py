@@ -5,10 +5,10 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ledger.asked import Asked
 from ledger.errors import LedgerError, Problem
-from ledger.kept import Answer
-from ledger.server import serve
+from ledger.http.asked import Asked
+from ledger.serving.kept import Answer
+from ledger.serving.server import serve
 from ledger.shell import Shell
 from ledger.stores import open_store
 from relay.app import Relay, create_app

@@ -13,7 +13,7 @@ from ledger.otlp import fold, http
 from ledger.otlp.signals import Told
 from ledger.record import Record, Ref
 from ledger.store import Store
-from ledger.view import TELEMETRY
+from ledger.views.view import TELEMETRY
 from relay.written import write
 
 BEAT_S = 300

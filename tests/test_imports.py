@@ -14,12 +14,14 @@ ONLY_IN = {
     "boto3": ("ledger/stores/dynamodb.py", "relay/live/"),
     "botocore": ("ledger/stores/dynamodb.py", "relay/live/"),
     "psycopg": ("ledger/stores/postgres",),
-    "requests": ("local_agent/delivery.py", "local_agent/transport.py", "relay/alerts/"),
+    "requests": ("local_agent/delivery.py", "local_agent/push/transport.py", "relay/alerts/"),
     "flask": ("ledger/api.py", "relay/", "local_agent/server.py"),
-    "uvicorn": ("ledger/server.py",),
+    "uvicorn": ("ledger/serving/server.py",),
     "pywebpush": ("relay/alerts/",),
     "py_vapid": ("relay/alerts/",),
 }
+FLOORS = {"ledger/views": ("ledger.http", "ledger.serving", "ledger.shell", "ledger.api"), "ledger/http": ("ledger.serving", "ledger.shell", "ledger.api"), "ledger/stores": ("ledger.views", "ledger.http", "ledger.serving")}
+"""What stands above a folder, and is never imported by it."""
 LOW = {"record", "errors", "signing", "keytext", "strict"}
 MIDDLE = {"wire", "messages", "store"}
 
@@ -61,6 +63,14 @@ def test_the_environment_is_read_in_the_two_settings_alone(path: Path) -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and isinstance(node.value, ast.Name) and node.value.id == "os"
     ]
     assert not reads, f"{name_of(path)} reads the environment at lines {reads}"
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_no_folder_of_the_ledger_imports_what_stands_above_it(folder: str) -> None:
+    files = sorted((ROOT / folder).glob("*.py"))
+    assert len(files) > 5
+    for path in files:
+        assert not [name for name in imports(path) if name.startswith(FLOORS[folder])], f"{name_of(path)} looks upwards"
 
 
 def test_the_foundation_imports_nothing_above_it() -> None:

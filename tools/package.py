@@ -30,7 +30,7 @@ LIBRARIES = ("blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe"
 """What the function imports and the runtime lacks, with what those need in turn; versions and hashes stand in requirements.txt."""
 SOURCES = ("ledger", "relay", "dashboard")
 LEFT_OUT = re.compile(r"(^|/)(tests?|tools|__pycache__|[^/]*\.dist-info/(?!licenses/|LICENSE)[^/]*|bin)(/|$)|\.(pyi|pyc|c|h|pyx|map|typed|md|rst)$")
-ELSEWHERE = re.compile(r"(relay/(__main__|backup|cli|logs|server|telemetry|alerts/cli|people/cli)|ledger/(bridge|price_update|server|shell|otlp/(fold|http|protobuf|signals))|ledger/stores/(memory|postgres\w*|sqlite\w*))\.py")
+ELSEWHERE = re.compile(r"(relay/(__main__|backup|cli|logs|server|telemetry|alerts/cli|people/cli)|ledger/(price_update|shell|serving/(bridge|server)|otlp/(fold|http|protobuf|signals))|ledger/stores/(memory|postgres\w*|sqlite\w*))\.py")
 """What of ours only a server of one's own or a person at a prompt runs; telemetry, too, for which the zip has no room."""
 SMALLEST_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_ZIP = 3_000_000

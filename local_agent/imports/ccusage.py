@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from ledger import untidy
-from ledger.accounts import family
 from ledger.errors import Misuse
+from ledger.views.accounts import family
 from local_agent.imports.items import BLOCK, DAY, SESSION, Item, LeftOut
 from local_agent.imports.stream import items
 from local_agent.readers.accounts import ONE

@@ -16,6 +16,7 @@ from ledger.errors import Full, LedgerError, Misuse
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
 from local_agent.archive import Archive
+from local_agent.commands.status import disk_of
 from local_agent.identity import Identity, open_identity
 from local_agent.imports import ccusage, kept, trackers
 from local_agent.imports.items import Item, LeftOut
@@ -23,7 +24,6 @@ from local_agent.imports.stream import NotJson
 from local_agent.lock import HomeLock, Taken
 from local_agent.parts import now_ms
 from local_agent.settings import Settings
-from local_agent.status import disk_of
 
 MAGIC = b"SQLite format 3\0"
 Found = Iterable[Item | LeftOut]

@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ledger.accounts import family
 from ledger.record import Record, Ref
+from ledger.views.accounts import family
 from local_agent.archive import LOCAL, Archive, Step
 from local_agent.fastjson import decode, encode
 from local_agent.imports.items import DAY, SESSION, Item

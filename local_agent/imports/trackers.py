@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import tzinfo
 from pathlib import Path
 
-from ledger.accounts import family
 from ledger.errors import Misuse
+from ledger.views.accounts import family
 from local_agent.imports.items import BLOCK, SESSION, Item, LeftOut
 from local_agent.readers.accounts import ONE
 from local_agent.readers.tracker import understand

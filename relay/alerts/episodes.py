@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.notices import RANK
 from ledger.times import MINUTE
+from ledger.views.notices import RANK
 
 REARM_MS = 10 * MINUTE
 """How long something without a measure of its own must be over before it can be told again."""

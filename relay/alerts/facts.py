@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ledger import bodies, public
-from ledger.current import current
+from ledger import bodies
 from ledger.prices import PICO
 from ledger.session import AT, COST, Held, tokens_of
 from ledger.times import DAY, HOUR, MINUTE, QUARTER, parse, zone
-from ledger.view import TELEMETRY
+from ledger.views import public
+from ledger.views.current import current
+from ledger.views.view import TELEMETRY
 
 if TYPE_CHECKING:
-    from ledger.view import View
+    from ledger.views.view import View
 
 AT_WORK = 10 * MINUTE
 """A session that was busy so shortly before the last word of its machine was going on."""

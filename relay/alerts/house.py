@@ -17,7 +17,7 @@ from relay.alerts.watch import Watch
 from relay.alerts.webpush import WebPush
 
 if TYPE_CHECKING:
-    from ledger.view import View
+    from ledger.views.view import View
     from relay.keys import Listed
 
 

@@ -12,7 +12,7 @@ from relay.alerts import webpush
 from relay.limits import Buckets, Rate
 
 if TYPE_CHECKING:
-    from ledger.reads import Access
+    from ledger.http.reads import Access
     from relay.alerts.house import Alerts
 
 LARGEST = 32 << 10

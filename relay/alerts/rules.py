@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.blocks import SAME_WINDOW
-from ledger.notices import span
 from ledger.times import DAY, HOUR, MINUTE, parse
+from ledger.views.notices import span
 from relay.alerts.episodes import Finding
 from relay.alerts.facts import GONE, Facts, Window
 from relay.alerts.quiet import local

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ledger.errors import Conflict
-from ledger.share import BETWEEN
 from ledger.store import Shelf
+from ledger.views.share import BETWEEN
 
 CONNECTIONS, WATCHERS = "connections", "watchers"
 LONGEST_MS = (2 * 60 + 10) * 60_000

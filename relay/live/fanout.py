@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from ledger.errors import LedgerError
-from ledger.frames import feed_frame, says_nothing
+from ledger.serving.frames import feed_frame, says_nothing
 from ledger.store import Shelf
 from relay.live.connections import Connections, Watcher, moved
 

@@ -11,12 +11,12 @@ gc.disable()  # for as long as the start takes, as in relay/handler.py
 from collections.abc import Mapping
 from typing import Any
 
-from ledger.asked import now_ms
 from ledger.errors import Problem
+from ledger.http.asked import now_ms
 from ledger.prices import PriceBook
-from ledger.shared import SharedViews
 from ledger.stores import open_store
 from ledger.stores.dynamo_http import HttpClient
+from ledger.views.shared import SharedViews
 from relay.keys import KeyRing
 from relay.live.connections import Connections
 from relay.live.fanout import FanOut

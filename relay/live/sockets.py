@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ledger.errors import LedgerError, Problem
-from ledger.frames import encode, feed_frame
+from ledger.serving.frames import encode, feed_frame
 from ledger.times import iso
 from relay.live.connections import Connections, Watcher, moved
 from relay.live.fanout import Feed, Gone, Post

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from ledger import bodies, record
-from ledger.gather import part_of
 from ledger.record import Ref, hash_of
 from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.times import is_zone
+from ledger.views.gather import part_of
 
 PREFIX = "kept/"
 """Day totals that the relay made; an agent's own are called by their date alone."""

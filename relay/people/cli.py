@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ledger.errors import LedgerError, Misuse
-from ledger.share import PARTS
+from ledger.views.share import PARTS
 from ledger.words import many
 from relay.aligned import aligned
 from relay.people import badge

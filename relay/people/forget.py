@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ledger import bodies, record
 from ledger.errors import Busy, Conflict, LedgerError
-from ledger.gather import FORGOTTEN, part_of
 from ledger.keytext import claims_of
 from ledger.record import Ref, hash_of
-from ledger.share import BETWEEN
 from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.stores import Ledger
+from ledger.views.gather import FORGOTTEN, part_of
+from ledger.views.share import BETWEEN
 from ledger.words import many
 from relay.keys import KeyRing
 from relay.people import audit, intake, shares, tenants

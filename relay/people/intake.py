@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from ledger import bodies
-from ledger.gather import FORGOTTEN, part_of
 from ledger.record import Ref
 from ledger.store import Store
+from ledger.views.gather import FORGOTTEN, part_of
 from ledger.wire import Push
 from relay.people.tenants import Tenant
 from relay.protocol import Instead

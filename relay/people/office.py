@@ -7,8 +7,8 @@ from typing import Any
 
 from ledger.errors import Conflict, LedgerError, Misuse
 from ledger.keytext import KeyText
-from ledger.share import Shown
 from ledger.stores import Ledger
+from ledger.views.share import Shown
 from relay.keys import KeyRing
 from relay.people import badge
 from relay.people.audit import Audit

@@ -12,8 +12,8 @@ from hashlib import sha256
 
 from ledger.errors import Misuse
 from ledger.keytext import KeyText, claims_of
-from ledger.share import BETWEEN, VIEWER, Shown, terms_of
 from ledger.store import Shelf
+from ledger.views.share import BETWEEN, VIEWER, Shown, terms_of
 from relay.keys import KeyRing
 
 DRAWER = "shares"

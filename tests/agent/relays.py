@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from ledger import signing
-from local_agent.transport import Reply
+from local_agent.push.transport import Reply
 
 SECRET, KEY_ID, URL, SOURCE = b"s" * 32, "keyid", "https://relay.example.org", "laptop"
 NOBODY = "00" * 32

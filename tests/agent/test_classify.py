@@ -10,7 +10,7 @@ import pytest
 import requests
 import urllib3
 
-from local_agent.classify import MOVES, Verdict, meaning_of, meaning_of_failure
+from local_agent.push.classify import MOVES, Verdict, meaning_of, meaning_of_failure
 from tests.long import counted
 
 STATUSES = range(100, 600)

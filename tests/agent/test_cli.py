@@ -14,12 +14,12 @@ import pytest
 
 from ledger.keytext import Claims, KeyText, id_of
 from local_agent import cli, settings
+from local_agent.commands.once import in_words, push, why_not
+from local_agent.commands.overview import left, paint
+from local_agent.commands.status import gather
+from local_agent.commands.terminal import bar, plain
 from local_agent.delivery import Outcome
 from local_agent.lock import HomeLock
-from local_agent.once import in_words, push, why_not
-from local_agent.overview import left, paint
-from local_agent.status import gather
-from local_agent.terminal import bar, plain
 from tests.agent.trackers import Tracker
 
 Ran = tuple[int, str, str]
@@ -257,7 +257,7 @@ def test_a_second_agent_on_one_home_leaves_with_0_and_a_word(run: Run, tmp_path:
 
 @pytest.mark.parametrize(("running", "text"), [(True, "active (running)"), (False, "not installed: python -m local_agent service install")])
 def test_a_service_that_does_not_run_is_an_error_and_said_as_one(run: Run, monkeypatch: pytest.MonkeyPatch, running: bool, text: str) -> None:
-    monkeypatch.setattr("local_agent.checkup.service_manager", lambda: type("Manager", (), {"status": lambda self: (running, text)})())
+    monkeypatch.setattr("local_agent.commands.checkup.service_manager", lambda: type("Manager", (), {"status": lambda self: (running, text)})())
     assert run("service", "status") == ((0, f"{text}\n", "") if running else (1, "", f"{text}\n"))
 
 

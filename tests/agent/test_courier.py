@@ -5,9 +5,9 @@ import threading
 from typing import Any
 
 from ledger.errors import Full
-from local_agent.courier import Courier
 from local_agent.delivery import Outcome
-from local_agent.pace import Slumber
+from local_agent.push.courier import Courier
+from local_agent.push.pace import Slumber
 
 
 class Steps:

@@ -10,10 +10,10 @@ import pytest
 
 from ledger.record import Record, Ref
 from local_agent.archive import LOCAL, Archive
-from local_agent.batch import MAX_BODY, Place, compose
 from local_agent.delivery import Delivery, Outcome, Relay
-from local_agent.mirror import Mirror
-from local_agent.transport import Reply
+from local_agent.push.batch import MAX_BODY, Place, compose
+from local_agent.push.mirror import Mirror
+from local_agent.push.transport import Reply
 from tests.agent.relays import KEY_ID, SECRET, SOURCE, URL, ModelRelay, Network
 
 NOW = 1_700_000_000_000

@@ -15,8 +15,8 @@ from ledger.record import Record, Ref
 from ledger.stores.memory import MemoryStore
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Relay
-from local_agent.mirror import Mirror
-from local_agent.transport import Reply
+from local_agent.push.mirror import Mirror
+from local_agent.push.transport import Reply
 from relay.keys import Found
 from relay.limits import Limits
 from relay.push import Push

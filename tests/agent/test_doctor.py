@@ -13,16 +13,16 @@ import pytest
 
 from ledger.errors import Misconfigured
 from ledger.keytext import Claims, KeyText, id_of
-from local_agent import around
 from local_agent.archive import Archive
-from local_agent.checkup import in_words
-from local_agent.doctor import LEAST_FREE, Looked, examine, who_holds
-from local_agent.finding import Finding
+from local_agent.commands import around
+from local_agent.commands.checkup import in_words
+from local_agent.commands.doctor import LEAST_FREE, Looked, examine, who_holds
+from local_agent.commands.finding import Finding
+from local_agent.commands.pairing import Found, NotPaired
+from local_agent.commands.terminal import coloured
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock, Taken, who_runs
-from local_agent.pairing import Found, NotPaired
 from local_agent.settings import Settings, keep_key
-from local_agent.terminal import coloured
 
 NOW = 1_795_000_000_000
 RELAY = "https://relay.example.org"

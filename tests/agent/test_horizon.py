@@ -9,8 +9,8 @@ import pytest
 
 from ledger.record import Record, Ref
 from local_agent.archive import LOCAL, Archive
-from local_agent.horizon import DAY_MS, Aged, DayHorizon, days_of, oldest_kept
-from local_agent.mirror import Mirror
+from local_agent.push.horizon import DAY_MS, Aged, DayHorizon, days_of, oldest_kept
+from local_agent.push.mirror import Mirror
 
 TODAY = 1_795_000_000_000
 HOUR = 3_600_000

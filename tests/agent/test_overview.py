@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from local_agent import overview, terminal
-from local_agent.overview import ago, paint, short, when
-from local_agent.terminal import breadth, coloured, folded, plain, writable
+from local_agent.commands import overview, terminal
+from local_agent.commands.overview import ago, paint, short, when
+from local_agent.commands.terminal import breadth, coloured, folded, plain, writable
 
 NOW = 1_795_380_420_000  # 2026-11-22T20:47:00Z
 SAID: dict[str, Any] = {

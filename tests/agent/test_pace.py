@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from local_agent.pace import Pace, Slumber
+from local_agent.push.pace import Pace, Slumber
 
 
 def test_nothing_changed_means_nothing_due() -> None:

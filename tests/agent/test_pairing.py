@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import Misuse
-from local_agent import checkup, pairing
 from local_agent.agent import Agent
+from local_agent.commands import checkup, pairing
 from local_agent.identity import Identity, open_identity
 from local_agent.lock import HomeLock
+from local_agent.push.transport import Reply
 from local_agent.settings import Settings
-from local_agent.transport import Reply
 from tests.agent.relays import ModelRelay, Network
 from tests.agent.test_doctor import a_key
 

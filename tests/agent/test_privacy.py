@@ -13,10 +13,10 @@ import pytest
 from ledger import bodies
 from ledger.record import Record, Ref, hash_of
 from local_agent.archive import LOCAL, Archive
-from local_agent.horizon import DAY_MS, DayHorizon
-from local_agent.mirror import Mirror
-from local_agent.privacy import Privacy
-from local_agent.sealing import Seal
+from local_agent.push.horizon import DAY_MS, DayHorizon
+from local_agent.push.mirror import Mirror
+from local_agent.push.privacy import Privacy
+from local_agent.push.sealing import Seal
 
 NOW = 1_780_000_000_000
 KEY = bytes(range(32))

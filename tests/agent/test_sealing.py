@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ledger.errors import Misconfigured, Misuse
-from local_agent import cli, seals, settings
-from local_agent.sealing import SEALED, Seal, Unopened, to_bytes, to_text
+from local_agent import cli, settings
+from local_agent.push import seals
+from local_agent.push.sealing import SEALED, Seal, Unopened, to_bytes, to_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "sealed.json").read_text("utf-8"))
 KEY = bytes(range(32))

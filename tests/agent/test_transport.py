@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from local_agent.transport import LONGEST_ANSWER, TOTAL_S, HttpTransport
+from local_agent.push.transport import LONGEST_ANSWER, TOTAL_S, HttpTransport
 
 
 class Answering:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ledger.keytext import SECRET_BYTES, Claims, KeyText, id_of
-from local_agent import once, settings
+from local_agent import settings
+from local_agent.commands import once
 from tests.compliance.__main__ import main
 from tests.compliance.process import Theatre, theatre
 from tests.compliance.reference_sender import DEFECTS, ReferenceSender, Time

@@ -24,8 +24,8 @@ import uvicorn
 from msgspec import structs
 
 from ledger.errors import Problem
-from ledger.page import POLICY
-from local_agent.sealing import Seal, to_bytes
+from ledger.http.page import POLICY
+from local_agent.push.sealing import Seal, to_bytes
 from relay.alerts.wishes import Channel, Wishes, changed
 
 PAGE = Path(__file__).resolve().parents[2] / "dashboard"
@@ -312,7 +312,7 @@ class StandIn:
         if ledger.options.home == "agent":
             await say({"type": "initial_data", "active_sessions": []})
         reading = asyncio.ensure_future(receive())
-        ledger.viewers.add(woken)
+        ledger.serving.viewers.add(woken)
         beat = 0.5 if ledger.options.home == "agent" else 20
         try:
             while True:
@@ -339,7 +339,7 @@ class StandIn:
                     await say({"type": "hb", "server_time": made_up.iso(ledger.now())})
                 waking.cancel()
         finally:
-            ledger.viewers.discard(woken)
+            ledger.serving.viewers.discard(woken)
             reading.cancel()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.page import FIRST_VISIT
-from ledger import page
+from ledger.http import page
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD, JS = ROOT / "dashboard", ROOT / "tests/js"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local_agent.delivery import Outcome
-from local_agent.transport import Reply
+from local_agent.push.transport import Reply
 from tests.journeys.world import BODIES, IDS, Message, World, folder_for
 
 Fault = Callable[[World, Message], Reply]

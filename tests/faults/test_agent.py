@@ -17,7 +17,7 @@ from ledger.stores.sqlite_file import VERSION
 from local_agent.archive import Archive
 from local_agent.delivery import Relay
 from local_agent.identity import open_identity
-from local_agent.pace import Slumber
+from local_agent.push.pace import Slumber
 from tests.agent.transcripts import Desk, Home, line
 from tests.faults.hands import a_world, at_work, kept
 from tests.journeys.world import AUD, BODIES, IDS, World

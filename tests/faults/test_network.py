@@ -13,7 +13,7 @@ import socket
 import pytest
 
 from ledger import signing
-from local_agent.transport import Reply
+from local_agent.push.transport import Reply
 from tests.faults.hands import CALM, a_world, altered, at_work, raises, says, survives
 from tests.journeys.world import BODIES, IDS, Message, World
 

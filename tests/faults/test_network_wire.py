@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from local_agent import transport
-from local_agent.classify import Verdict, meaning_of_failure
-from local_agent.transport import HttpTransport, open_session
+from local_agent.push import transport
+from local_agent.push.classify import Verdict, meaning_of_failure
+from local_agent.push.transport import HttpTransport, open_session
 from tests.journeys.fault_proxy import FAULTS, FaultProxy, read_message, reset
 from tests.journeys.test_faults import World, bodies
 

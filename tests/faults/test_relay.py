@@ -17,7 +17,7 @@ from ledger.errors import Busy, Conflict, Full
 from ledger.keytext import KeyText
 from ledger.store import Head
 from ledger.stores import open_store
-from local_agent.transport import Reply
+from local_agent.push.transport import Reply
 from relay.keys import KeyRing
 from relay.protocol import Signed, Terms, alive, changes_of, taken
 from relay.push import Push

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from local_agent.transport import Reply
+from local_agent.push.transport import Reply
 from tests.faults.hands import a_world, raises, says
 from tests.journeys.world import BODIES, IDS, Message, Walk, World
 from tests.long import FACTOR, counted, shares

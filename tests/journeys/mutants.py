@@ -15,7 +15,7 @@ from typing import Any
 import relay.protocol
 import relay.receive
 from local_agent.delivery import Delivery
-from local_agent.mirror import Mirror
+from local_agent.push.mirror import Mirror
 
 
 @dataclass(frozen=True)

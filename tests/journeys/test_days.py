@@ -12,7 +12,7 @@ import pytest
 
 from ledger.blocks import Blocks
 from ledger.prices import PriceBook
-from ledger.view import View, Views
+from ledger.views.view import View, Views
 from local_agent.archive import LOCAL, Archive
 from local_agent.readers.claude_code import ClaudeReader
 from tests.ledger.test_blocks import the_rule

@@ -16,8 +16,8 @@ from ledger.record import Record, Ref
 from ledger.stores import open_store
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay
-from local_agent.mirror import Mirror
-from local_agent.transport import HttpTransport, open_session
+from local_agent.push.mirror import Mirror
+from local_agent.push.transport import HttpTransport, open_session
 from relay.keys import KeyRing
 from relay.limits import Buckets, Limits, Rate
 from relay.push import Push

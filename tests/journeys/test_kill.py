@@ -28,16 +28,16 @@ import requests
 from ledger.prices import PriceBook
 from ledger.stores import open_store
 from local_agent.archive import LOCAL, Archive
+from local_agent.commands.once import push
 from local_agent.delivery import Delivery, Relay
-from local_agent.horizon import DayHorizon
 from local_agent.identity import open_identity
 from local_agent.lock import HomeLock
-from local_agent.mirror import Mirror
-from local_agent.once import push
 from local_agent.parts import Eyes, machine_of, now_ms
+from local_agent.push.horizon import DayHorizon
+from local_agent.push.mirror import Mirror
+from local_agent.push.transport import HttpTransport, open_session
 from local_agent.readers import build_readers
 from local_agent.settings import Settings
-from local_agent.transport import HttpTransport, open_session
 from relay.keys import Found
 from relay.limits import Limits
 from relay.push import Push

@@ -24,8 +24,8 @@ from ledger.store import Head
 from ledger.stores import open_store
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay
-from local_agent.mirror import Mirror
-from local_agent.transport import Reply
+from local_agent.push.mirror import Mirror
+from local_agent.push.transport import Reply
 from relay.keys import KeyRing
 from relay.protocol import Terms
 from relay.push import Push

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ledger.http.reads import Access, Home, Reads
 from ledger.prices import PriceBook
-from ledger.reads import Access, Home, Reads
 from ledger.record import Ref, hash_of
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.memory import MemoryStore
-from ledger.view import View, Views
+from ledger.views.view import View, Views
 
 QUARTER = 900_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

@@ -12,11 +12,11 @@ from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import schemas
 from ledger.api import PATHS, read_api
-from ledger.described import ALL, ROUTES
 from ledger.errors import Problem
-from ledger.reads import HANDLERS, OPEN, Access
+from ledger.http import schemas
+from ledger.http.described import ALL, ROUTES
+from ledger.http.reads import HANDLERS, OPEN, Access
 from ledger.times import zone
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, House, a_session, ms, use
 from tests.ledger.test_blocks import declared, limit

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.blocks import LENGTH, Blocks, Window, windows_of
-from ledger.reads import Access
+from ledger.http.reads import Access
 from ledger.times import iso
 from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ledger import checkpoint
 from ledger.errors import Full
 from ledger.prices import PriceBook
-from ledger.search import Query
-from ledger.view import View, Views
+from ledger.views import checkpoint
+from ledger.views.search import Query
+from ledger.views.view import View, Views
 from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 from tests.ledger.test_fold import a_house, happens, histories

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.kept import Answer, Headers, Kept, prepared
+from ledger.serving.kept import Answer, Headers, Kept, prepared
 
 GOOD: Headers = [(b"etag", b'"1"'), (b"cache-control", b"private, no-cache"), (b"content-type", b"application/json")]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.errors import Problem
-from ledger.lane import BULK, MOST_BYTES, MOST_WAITING, SHARE, Lane
+from ledger.serving.lane import BULK, MOST_BYTES, MOST_WAITING, SHARE, Lane
 
 
 class Loop:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.bodies import Limit
-from ledger.notices import notices
-from ledger.pace import length_of, project, runs_out, spread
-from ledger.public import limit as shown
 from ledger.times import iso
+from ledger.views.notices import notices
+from ledger.views.pace import length_of, project, runs_out, spread
+from ledger.views.public import limit as shown
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.bodies import KINDS
-from ledger.described import ALL
-from ledger.reads import Access
+from ledger.http.described import ALL
+from ledger.http.reads import Access
 from tests.ledger.ledgerkit import NOW, House, a_session, use
 
 texts = st.text(max_size=12) | st.sampled_from(["", "default", "claude_code", "2026-11-22", "five_hour", "Europe/Berlin", "../x", "\0", "💥", "<synthetic>"])

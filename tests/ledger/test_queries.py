@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import described, queries, schemas
 from ledger.errors import Problem
+from ledger.http import described, queries, schemas
 
 FAST = [path for path in described.ROUTES if path not in queries.BY_THE_DEFINITION]
 NAMES = ["tz", "limit", "gaps", "cursor", "sessions", "other"]

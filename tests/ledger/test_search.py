@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.search import SORTS, VALUES, Query, fits
+from ledger.views.search import SORTS, VALUES, Query, fits
 from tests.ledger.ledgerkit import HOUR, NOW, House, a_session, use
 
 WORDS = ["fix", "webhooks", "the", "relay", "x\0y", "ß", "FIX"]

@@ -17,14 +17,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from ledger import shell
-from ledger.asked import Asked
-from ledger.bridge import environ_of
 from ledger.errors import Busy, LedgerError, Problem
-from ledger.kept import Answer, Kept
-from ledger.live import Live
-from ledger.server import listen, serve
+from ledger.http.asked import Asked
+from ledger.serving.bridge import environ_of
+from ledger.serving.kept import Answer, Kept
+from ledger.serving.live import Live
+from ledger.serving.server import listen, serve
+from ledger.serving.viewers import Admission, Viewer
 from ledger.shell import Shell
-from ledger.viewers import Admission, Viewer
 from tests.processes import until
 
 PATIENCE = 10
@@ -436,7 +436,7 @@ def test_viewers_are_sent_away_in_good_order_when_the_server_stops() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
-    monkeypatch.setattr("ledger.server.HEAD_S", 0.5)
+    monkeypatch.setattr("ledger.serving.server.HEAD_S", 0.5)
     with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
         if before:
             line.sendall(before)
@@ -447,14 +447,14 @@ def test_a_caller_who_never_finishes_its_head_is_cut_off(monkeypatch: pytest.Mon
 
 
 def test_a_body_that_drips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.bridge.BODY_MS", 200)
+    monkeypatch.setattr("ledger.serving.bridge.BODY_MS", 200)
     with opened() as house, socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE) as line:
         line.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab")
         assert b" 408 " in line.recv(1000)
 
 
 def test_a_viewer_stuck_for_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.live.STUCK_S", 0.0)
+    monkeypatch.setattr("ledger.serving.live.STUCK_S", 0.0)
     with opened() as house, socket.create_connection(("127.0.0.1", house.port)) as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.sendall(b"GET /v1/live HTTP/1.1\r\nHost: x\r\n\r\n")

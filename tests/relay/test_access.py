@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ledger.keytext import KeyText
-from ledger.live import RECHECK_S
+from ledger.serving.live import RECHECK_S
 from relay.access import BELIEVED_MS
 from relay.keys import RECHECK_MS
 from tests.ledger.ledgerkit import MINUTE, a_session
@@ -153,8 +153,8 @@ def test_a_page_that_this_relay_served_under_another_name_may_watch(house):
 
 
 def admit(house, text, origin="https://relay.example.org", **headers):
-    from ledger.asked import Asked
     from ledger.errors import Problem
+    from ledger.http.asked import Asked
 
     given = {"host": "relay.example.org", **({"origin": origin} if origin else {}), **headers}
     try:
@@ -199,7 +199,7 @@ def test_a_script_may_watch_with_its_key_in_a_header_but_never_in_the_address(ho
 
 
 def test_a_viewer_stays_as_long_as_the_key(house):
-    from ledger.asked import Asked
+    from ledger.http.asked import Asked
 
     key = house.key()
     admission = house.relay.admissions.admit(Asked("GET", "/ws", "", {"authorization": f"Bearer {key}"}, ""))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.errors import Busy
-from ledger.view import BREATH
+from ledger.views.view import BREATH
 from tests.compliance.client import Sender
 from tests.ledger.ledgerkit import NOW, a_session, use
 from tests.relay.house import RelayHouse
@@ -82,7 +82,7 @@ def test_it_leaves_others_room_until_somebody_waits(house: RelayHouse, laptop: S
     assert total(house) == 0
     push(laptop, *[f"s{number}" for number in range(BREATH)])
     slept: list[float] = []
-    monkeypatch.setattr("ledger.view.sleep", slept.append)
+    monkeypatch.setattr("ledger.views.view.sleep", slept.append)
     view = house.relay.views._views["alice"]
     view.waiting = waiting
     house.relay.ahead.step()

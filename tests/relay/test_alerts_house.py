@@ -338,7 +338,7 @@ def test_a_function_on_lambda_never_loads_alerts_to_take_a_push() -> None:
 
 def test_a_shared_view_has_no_alerts(bell: Bell) -> None:
     from ledger.errors import Problem
-    from ledger.reads import Access
+    from ledger.http.reads import Access
     from relay.alerts.routes import _member
 
     with pytest.raises(Problem) as refused:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ledger.openapi import document
+from ledger.http.openapi import document
 from relay.described import CALLS
 from relay.routes import OLD
 from tests.relay.house import RelayHouse

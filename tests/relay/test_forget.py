@@ -185,7 +185,7 @@ def test_a_tenant_is_gone_with_everything_of_it_and_its_keys_stay_shut(house):
 
 
 def test_a_live_viewer_of_what_was_forgotten_is_cut_off(quick):
-    from ledger.asked import Asked
+    from ledger.http.asked import Asked
 
     key = quick.key("read", "zebra")
     pushed(quick)

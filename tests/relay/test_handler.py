@@ -319,7 +319,7 @@ def test_a_configuration_that_must_not_run_does_not_start(module: str, changed: 
 
 
 def test_what_only_a_server_of_our_own_needs_is_never_loaded() -> None:
-    heavy = ["asyncio", "uvicorn", "websockets", "requests", "sqlite3", "psycopg", "ledger.live", "ledger.shell", "apispec", "stringzilla", "boto3", "botocore"]
+    heavy = ["asyncio", "uvicorn", "websockets", "requests", "sqlite3", "psycopg", "ledger.serving.live", "ledger.shell", "apispec", "stringzilla", "boto3", "botocore"]
     program = f"import sys, relay.handler; print([name for name in {heavy} if name in sys.modules])"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "AWS_"))} | SETTINGS
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=False)

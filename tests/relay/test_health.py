@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ledger.asked import Asked
 from ledger.errors import Busy
-from ledger.gauges import labelled
+from ledger.http.asked import Asked
+from ledger.http.gauges import labelled
 from relay.health import AHEAD_MS, STALLED_MS
 from relay.server import Housekeeper, shell_of
 from relay.upkeep import Done

@@ -13,7 +13,7 @@ import pytest
 
 from ledger.aws import Account, Line, NoAnswer
 from ledger.errors import Busy, Problem
-from ledger.live import Admission, Live
+from ledger.serving.live import Admission, Live
 from ledger.stores.memory import MemoryStore
 from relay.live.connections import Connections
 from relay.live.fanout import CROWDS, FanOut, Gone

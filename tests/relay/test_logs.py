@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from ledger.asked import Asked
+from ledger.http.asked import Asked
 from relay.keys import KeyRing
 from relay.logs import AccessLog, clean, configure
 from tests.ledger.ledgerkit import StoppedClock

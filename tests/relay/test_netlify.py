@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.page import POLICY
+from ledger.http.page import POLICY
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -144,7 +144,7 @@ def test_a_cold_start_costs_less_than_twice_flask_alone(in_the_zip: Callable[...
 
 def test_a_start_loads_nothing_that_pushes_and_reads_do_without(in_the_zip: Callable[..., str]) -> None:
     loaded = json.loads(in_the_zip("-c", "import json, sys, relay.handler; print(json.dumps(list(sys.modules)))"))
-    assert not {"marshmallow", "ledger.schemas", "ledger.openapi", "ledger.live", "ledger.export", "relay.upkeep", "relay.posted", "relay.alerts.house", "relay.people.office"} & set(loaded)
+    assert not {"marshmallow", "ledger.http.schemas", "ledger.http.openapi", "ledger.serving.live", "ledger.export", "relay.upkeep", "relay.posted", "relay.alerts.house", "relay.people.office"} & set(loaded)
 
 
 @pytest.mark.parametrize("function", ["relay.handler", "relay.live.handler"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ledger.described import ALL
-from ledger.reads import HANDLERS
-from ledger.share import PARTS
-from ledger.shared import FREE, NEEDS
+from ledger.http.described import ALL
+from ledger.http.reads import HANDLERS
+from ledger.views.share import PARTS
+from ledger.views.shared import FREE, NEEDS
 from tests.ledger.ledgerkit import DAY, HOUR, MINUTE, NOW, Laptop, a_session, use
 from tests.ledger.stores import STORES
 from tests.relay.house import PAGE, RelayHouse
@@ -214,7 +214,7 @@ def test_a_link_opens_nothing_but_reads() -> None:
 
 
 def test_a_live_ticket_of_a_link_leads_to_what_the_link_shows() -> None:
-    from ledger.asked import Asked
+    from ledger.http.asked import Asked
 
     house = furnished()
     key = shared(house, shows=["totals"])
@@ -230,7 +230,7 @@ def test_a_live_ticket_of_a_link_leads_to_what_the_link_shows() -> None:
 
 def test_viewers_of_a_link_hear_of_changes_of_its_tenant() -> None:
 
-    from ledger.viewers import Admission
+    from ledger.serving.viewers import Admission
 
     house = furnished()
     name = house.relay.door.enter({"authorization": f"Bearer {shared(house, shows=['totals'])}"}, "a", scopes=("share",)).access.tenant
@@ -328,7 +328,7 @@ def test_a_link_of_one_machine_takes_its_name_whatever_letters_it_has(name: str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_records_themselves_hold_nothing_that_is_hidden(kind: str) -> None:
     """The answers are cut a second time; neither wall leans on the other."""
-    from ledger.share import Lens, Shown
+    from ledger.views.share import Lens, Shown
 
     house, how = furnished(), KINDS[kind]
     shown = Shown.of(how["shows"], how.get("project"), how.get("machine"))
@@ -368,7 +368,7 @@ def test_watchers_behind_a_gateway_hear_of_their_tenant_and_get_what_their_link_
 
 
 def test_shared_views_that_nobody_asks_for_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ledger import shared as module
+    from ledger.views import shared as module
 
     house = furnished()
     keys = [shared(house, shows=["totals", "sessions"]) for _ in range(4)]

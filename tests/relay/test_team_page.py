@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ledger.share import PARTS
 from ledger.stores import open_store
+from ledger.views.share import PARTS
 from relay import cli
 from relay.people.badge import SHOWS
 from relay.people.tenants import LIMITS, ROLES

@@ -12,10 +12,11 @@ import pytest
 
 from ledger.keytext import KeyText
 from ledger.stores import open_store
-from local_agent import once, settings
+from local_agent import settings
+from local_agent.commands import once
 from local_agent.parts import now_ms
-from local_agent.sealing import Seal
-from local_agent.seals import seal_key
+from local_agent.push.sealing import Seal
+from local_agent.push.seals import seal_key
 from relay.keys import KeyRing
 from relay.push import Push
 from tests.compliance.client import Reply

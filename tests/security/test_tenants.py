@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.errors import Problem
-from ledger.reads import Access
+from ledger.http.reads import Access
 from tests.ledger.ledgerkit import a_session
 from tests.relay.house import RelayHouse
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ledger import page
 from ledger.export import export
+from ledger.http import page
 from tests.dashboard.conftest import chromium, visit  # noqa: F401 - fixtures
 from tests.ledger.ledgerkit import House, a_session
 from tests.processes import Running, command, environment, free_port, until
