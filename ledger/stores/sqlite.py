@@ -244,8 +244,8 @@ class SqliteStore:
 
 @contextmanager
 def _one_transaction(sql: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    sql.execute("BEGIN IMMEDIATE")
     try:
+        sql.execute("BEGIN IMMEDIATE")  # may fail when it has begun already
         yield sql
         sql.execute("COMMIT")
     except BaseException:
