@@ -312,7 +312,7 @@ class StandIn:
         if ledger.options.home == "agent":
             await say({"type": "initial_data", "active_sessions": []})
         reading = asyncio.ensure_future(receive())
-        ledger.serving.viewers.add(woken)
+        ledger.viewers.add(woken)
         beat = 0.5 if ledger.options.home == "agent" else 20
         try:
             while True:
@@ -339,7 +339,7 @@ class StandIn:
                     await say({"type": "hb", "server_time": made_up.iso(ledger.now())})
                 waking.cancel()
         finally:
-            ledger.serving.viewers.discard(woken)
+            ledger.viewers.discard(woken)
             reading.cancel()
 
 

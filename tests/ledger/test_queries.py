@@ -64,5 +64,5 @@ def test_what_only_the_definition_takes_is_taken() -> None:
 
 
 def test_the_questions_of_a_page_never_wait_for_the_definition() -> None:
-    program = "import sys; from ledger import reads, queries; queries.checked('/v1/feed', {'tz': 'Europe/Berlin', 'sessions': '200'}); print('marshmallow' in sys.modules)"
+    program = "import sys; from ledger.http import queries, reads; queries.checked('/v1/feed', {'tz': 'Europe/Berlin', 'sessions': '200'}); print('marshmallow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.strip() == b"False"
