@@ -206,6 +206,21 @@ def test_the_page_is_an_app_with_a_gauge_for_an_icon(agent, visit):
     assert [e["errorId"] for e in errors] in ([], ["in-incognito"]), errors
 
 
+def test_the_apps_icon_carries_the_blocks_percent_where_it_is_official(server, visit):
+    """What the icon was asked to carry: a browser shows it only where the app is installed."""
+    agent = server("--percent", "81.6")
+    page = visit(agent.url, wait=".calendar", permissions=["notifications"], bypass_csp=True)
+    page.add_init_script("navigator.setAppBadge = async (n) => { window.badge = n; }; navigator.clearAppBadge = async () => { window.badge = null; }")
+    page.reload()
+    page.wait_for_selector(".calendar")
+    assert page.evaluate("window.badge === undefined"), "nobody asked for notifications yet"
+    page.click(".bell")
+    page.click(".toggle")
+    page.wait_for_function("window.badge === 82")
+    agent.tell(summary={"block": None})
+    page.wait_for_function("window.badge === null")
+
+
 def test_notifications_are_off_until_somebody_switches_them_on(agent, visit):
     page = visit(agent.url, wait=".calendar", permissions=["notifications"])
     page.click(".bell")

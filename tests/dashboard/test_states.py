@@ -4,12 +4,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from urllib.parse import unquote
 
 import pytest
 
 from tests.dashboard.conftest import ARGS, CHROMIUM, free_port, state, wait_state
 
 pytestmark = pytest.mark.browser
+GREY = 'stroke="#9aa0a8"'
 KEY = "sr_read_abcdefgh2345_secret1234567890_0badc0de"
 
 
@@ -36,10 +38,11 @@ def test_a_killed_agent_leaves_the_last_numbers_and_their_time_and_its_return_is
     assert page.inner_text(".big b >> nth=0") == number
     assert "As of Today" in page.inner_text(".strip")
     assert page.inner_text("#h-active").startswith("Active at")
-    assert page.title().startswith("(old)")
+    assert page.title().startswith("(old)") and unquote(page.get_attribute("link[rel=icon]", "href")).count(GREY) == 1
     agent.start()
     assert took(page, "live", 6000) < 4000
     assert page.query_selector(".strip") is None
+    assert unquote(page.get_attribute("link[rel=icon]", "href")).count(GREY) == 0
 
 
 def test_a_stopped_agent_is_noticed_by_its_silence(server, visit):
