@@ -1,6 +1,7 @@
 """The self-hosted relay: one process that takes pushes, answers reads, holds live viewers and keeps house."""
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Housekeeper:
                 self._try("looking for silent machines", self._relay.upkeep.tell_silent)
             if seconds % ROUND_S == 0:
                 self._try("upkeep", self._upkeep)
+                self._try("looking for garbage", gc.collect)
             if seconds % LOOK_S == 0:
                 self._try("keeping checkpoints", self._relay.views.save_due)
                 self._try("looking at the clock", lambda: self._relay.health.look(self._relay))
@@ -122,6 +124,9 @@ def run(settings: Settings) -> None:
             kept = "" if store.durable else "; nothing outlives this process: agents fill it again"
             log.info("listening on port %d of %s as %s, store %s%s", port, settings.host, settings.url, settings.store.split("@")[-1], kept)
 
+        # A look through everything that is old holds up every request: the housekeeper takes it, and not while thousands of sessions come in.
+        gc.freeze()
+        gc.set_threshold(5_000, 20, 10_000)
         with Housekeeper(relay):
             serve(shell_of(relay), settings.host, settings.port, ready=listening, proxies=settings.proxies)
     except Problem as problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock, RLock
 from time import sleep
@@ -152,7 +152,7 @@ class View:
         for name, changed in read:
             self._take(name, changed, many)
         if many:
-            self._sort()
+            self._sort({key for _, changed in read for key in changed.sessions})
 
     def _take(self, name: str, changed: Changed, many: bool) -> None:
         self.revision += 1
@@ -209,9 +209,11 @@ class View:
             del self.order[bisect_left(self.order, (held.last, held.key))]
             del self.starts[bisect_left(self.starts, (held.start, held.key))]
 
-    def _sort(self) -> None:
-        self.order = sorted((held.last, key, held) for key, held in self.winners.items())
-        self.starts = sorted((held.start, key, held) for key, held in self.winners.items())
+    def _sort(self, moved: Collection[str]) -> None:
+        """Put these sessions where they belong now. Two runs that are in order are merged: sorting all of them anew would keep everybody waiting."""
+        now_shown = [(key, held) for key in moved if (held := self.winners.get(key)) is not None]
+        self.order = _merged(self.order, moved, sorted((held.last, key, held) for key, held in now_shown))
+        self.starts = _merged(self.starts, moved, sorted((held.start, key, held) for key, held in now_shown))
 
     def _sum(self, item: Addend, sign: int) -> None:
         self.tally.change(item, self.names, sign)
@@ -239,7 +241,7 @@ class View:
         self.zones.update(zones)
         for name, source in self.sources.items():
             self.winners |= {key: held for key in source.sessions if (held := self._best(key, name)) is not None}
-        self._sort()
+        self._sort(self.winners)
         self._open = {key for key, held in self.winners.items() if held.open}
         for name, source in self.sources.items():
             self._accounts.declares(name, bool(source.of_kind("block")))
@@ -406,6 +408,14 @@ class View:
 
         with self.lock:
             return feed(self, cursor, tz, sessions)
+
+
+def _merged(old: list[tuple[int, str, Held]], moved: Collection[str], new: list[tuple[int, str, Held]]) -> list[tuple[int, str, Held]]:
+    """*old* without those that moved, and *new*, both in order already, as one list in order."""
+    both = [item for item in old if item[1] not in moved]
+    both += new
+    both.sort()
+    return both
 
 
 class Views:

@@ -463,3 +463,18 @@ def test_a_part_that_came_before_its_session_counts_it_is_not_added_yet():
     assert house.view().session("s1").tokens == 11
     laptop.pushes(a_session("s1", use(NOW, input=1, output=0), more=2))
     assert house.view().session("s1").tokens == 111
+
+
+def test_hundreds_of_sessions_that_change_at_once_stand_where_each_alone_would():
+    """They are merged into the order, not put in one by one."""
+    house = House()
+    laptop, ids = house.laptop(), [f"s{n}" for n in range(700)]
+    laptop.pushes(*(a_session(id, use(NOW - (n * 37 % 700 + 1) * MINUTE)) for n, id in enumerate(ids)))
+    house.view()
+    moved = [a_session(id, use(NOW - (n * 53 % 900 + 1) * MINUTE)) for n, id in enumerate(ids) if n % 5]
+    laptop.pushes(*moved, gone=[("session", id) for n, id in enumerate(ids) if n % 35 == 0])
+    view = house.view()
+    shown = view.winners.items()
+    assert len(shown) == 680
+    assert view.order == sorted((held.last, key, held) for key, held in shown)
+    assert view.starts == sorted((held.start, key, held) for key, held in shown)
