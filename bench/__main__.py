@@ -7,7 +7,6 @@ Parts that cannot run here (no browser, no node) say so and are left out of the 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.apart import figures_of
 from bench.table import Figure, front, missing, number, page, replaced
 
 PARTS = ("serving", "load", "agent", "reading", "folding", "page", "cloud")
@@ -28,7 +28,7 @@ def measured(part: str) -> list[Figure]:
     began = time.monotonic()
     print(f"· {part} …", file=sys.stderr, flush=True)
     try:
-        figures: list[Figure] = importlib.import_module(f"bench.{part}").figures()
+        figures = figures_of(part)
     except RuntimeError as missing:
         print(f"  left out: {missing}", file=sys.stderr)
         return []
