@@ -57,6 +57,7 @@ class World:
         self.recorded: list[tuple[Message, bool, int]] = []
         self.violation: AssertionError | None = None
         self.exchanges = self.relay_lives = 0
+        self.restored = False
         self.ever: set[tuple[Ref, str]] = set()
         self.truths: set[frozenset[tuple[Ref, str]]] = set()
         self.start_agent()
@@ -110,8 +111,16 @@ class World:
         pass
 
     def deliver(self, message: Message) -> Reply:
+        at = len(self.recorded)
         self.recorded.append((message, True, self.relay_lives))
-        return self._at_relay(message)
+        reply = self._at_relay(message)
+        self.recorded[at] = (message, self._is_settled(reply), self.relay_lives)
+        return reply
+
+    def _is_settled(self, reply: Reply) -> bool:
+        """Whether a message that was answered so may never change anything again. What a relay refused that was put back to an
+        older copy may: it stands where that message once fitted, and cannot know it from one that comes late."""
+        return reply.status == 200 or not self.restored
 
     def _at_relay(self, message: Message) -> Reply:
         headers, body = message
@@ -182,11 +191,11 @@ class World:
         if not self.recorded:
             return
         at = int(place * len(self.recorded))
-        message, was_delivered, life = self.recorded[at]
-        self.recorded[at] = (message, True, self.relay_lives)
+        message, was_settled, life = self.recorded[at]
         head, shown = self.head(), self.visible()
-        self._at_relay(message)
-        if was_delivered and life == self.relay_lives:
+        reply = self._at_relay(message)
+        self.recorded[at] = (message, self._is_settled(reply), self.relay_lives)
+        if was_settled and life == self.relay_lives:
             assert self.visible() == shown, "I2: a replay changed what is visible"
             after = self.head()
             assert head is None or after is None or alive(after) == alive(head), "I2: a replay changed whether the source seems alive"
@@ -213,6 +222,7 @@ class World:
 
     def relay_loses_everything(self) -> None:
         self.relay_lives += 1
+        self.restored = False
         for head in self.store.heads("alice"):
             self.store.forget("alice", head.source)
 
@@ -225,6 +235,7 @@ class World:
         self.relay_loses_everything()
         if head is None:
             return
+        self.restored = True
         for start in range(0, len(rows), 80):
             now = self.store.head("alice", "laptop")
             self.store.apply("alice", now, head, rows[start : start + 80])
@@ -398,6 +409,25 @@ def both_sides_go_back_and_meet_again(world: World) -> None:
     world.converge()
 
 
+def a_refused_message_fits_after_both_went_back(world: World) -> None:
+    """A relay that was put back refuses what comes next, catches up by an old message, and then the refused one comes again; the agent
+    was put back too and knows of none of it. Only the agreement that follows can find that."""
+    world.write(("s0", BODIES[0]))
+    world.converge()
+    relay_then = world.copy_relay()
+    world.write(("s1", BODIES[0]))
+    world.converge()
+    archive, caught_up = world.copy_archive(), len(world.recorded) - 1
+    world.delete("s0")
+    world.relay_goes_back_to(relay_then)
+    world.step()
+    refused = len(world.recorded) - 1
+    world.replay((caught_up + 0.5) / len(world.recorded))
+    world.restart_with_older_archive(archive)
+    world.replay((refused + 0.5) / len(world.recorded))
+    assert set(world.visible()) == {Ref("session", "s1")}, "the refused message did not fit: this life is not what it says"
+
+
 def a_rolled_back_agent_overtakes_its_old_number(world: World) -> None:
     world.write(("s0", BODIES[0]))
     world.converge()
@@ -457,13 +487,14 @@ def a_crash_that_two_numbers_could_explain(world: World) -> None:
 
 def _kept_back(world: World) -> float:
     """The place of the message that is still under way."""
-    waiting = [n for n, (_, delivered, _) in enumerate(world.recorded) if not delivered]
+    waiting = [n for n, (_, settled, _) in enumerate(world.recorded) if not settled]
     return (waiting[0] + 0.5) / len(world.recorded)
 
 
 SCENARIOS = [
     a_first_copy_without_trouble, an_old_message_after_everything_was_lost, a_delayed_batch_after_a_crash, a_commit_that_got_lost,
-    both_sides_go_back_and_meet_again, a_rolled_back_agent_overtakes_its_old_number, three_copies_in_a_row, a_first_push_that_comes_twice_in_pieces, the_same_state_at_a_later_number,
+    both_sides_go_back_and_meet_again, a_refused_message_fits_after_both_went_back,
+    a_rolled_back_agent_overtakes_its_old_number, three_copies_in_a_row, a_first_push_that_comes_twice_in_pieces, the_same_state_at_a_later_number,
     a_crash_that_two_numbers_could_explain,
 ]  # fmt: skip
 
