@@ -17,7 +17,7 @@ export function Strip({ leave, version, forget }) {
   const c = S.conn.value, at = S.asOf.value;
   const update = version && html`<div class="strip" role="status">A new version of this page is ready. <button class="link" onClick=${() => location.reload()}>Reload for the new version</button></div>`;
   const a = S.access.value, hidden = ["titles", "projects", "machines", "costs"].filter((k) => !S.sees(k)).join(", ").replace(/, (?=\w+$)/, " and ");
-  const shared = a?.shows && html`<div class="strip" role="status"><b>Shared view</b>${a.expires ? ` · until ${when(ms(a.expires), 0)}` : ""}${hidden && ` · ${hidden} hidden`}</div>`;
+  const shared = a?.shows && html`<div class="strip" role="status"><b>${a.role === "viewer" ? "Viewer" : "Shared view"}</b>${a.expires ? ` · until ${when(ms(a.expires), 0)}` : ""}${hidden && ` · ${hidden} hidden`}</div>`;
   if (c.state === "sample") return html`<div class="strip sample" role="status"><b>Sample data.</b> Made-up numbers, to look around. <button class="link" onClick=${leave}>Leave the sample</button></div>`;
   const made = S.sample.value && html`<div class="strip sample" role="status"><b>Sample data.</b> This source runs on made-up numbers. Nothing here is yours.</div>`;
   if (c.why === "refused") return html`${update}${shared}${made}<div class="strip" role="status">${at > 0 && html`<b>As of ${when(at, S.clockNow.value)}.</b> `}The relay does not accept this browser's key any more. Open a new pairing link, or <button class="link" onClick=${forget}>forget the key</button>.</div>`;

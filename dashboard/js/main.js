@@ -142,6 +142,7 @@ if ("serviceWorker" in navigator && isSecureContext) {
   const url = types ? types.createPolicy("app", { createScriptURL: (u) => { if (u !== script) throw new TypeError(u); return u; } }).createScriptURL(script) : script;
   const was = navigator.serviceWorker.controller;
   navigator.serviceWorker.addEventListener("controllerchange", () => { if (was) update.value = true; });
-  // It fetches files of its own: not while the page still loads.
-  setTimeout(() => navigator.serviceWorker.register(url).catch(() => {}), 3000);
+  // It fetches files of its own: not while the page still loads. A home that is away just then is asked again.
+  const keepShell = () => navigator.serviceWorker.register(url).catch(() => setTimeout(keepShell, 60000));
+  setTimeout(keepShell, 3000);
 }

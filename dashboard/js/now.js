@@ -42,7 +42,7 @@ export function Block() {
     <div class="hero"><${Figures} b=${b} s=${s} /><${BlockChart} b=${b} recent=${recent} /></div>
     <dl class="stats">
       ${s.kind === "official" || s.percent == null
-        ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total ? ` · ${pct((100 * cached) / t.total)}\u00a0cache` : ""}</dd></div>`
+        ? html`<div><dt>Tokens</dt><dd class="num">${tokens(t.total)}</dd><dd class="sub num">${tokens(t.input ?? 0)} in · ${tokens(t.output ?? 0)} out${t.total && html`<span class="then">${pct((100 * cached) / t.total)} cache</span>`}</dd></div>`
         : html`<div><dt>Of your largest block</dt><dd class="num guess">≈${s.percent > 300 ? Math.round(s.percent / 100) + "×" : pct(s.percent)}</dd><dd class="sub">a guess: no plan limit is known</dd></div>`}
       <div class="cost"><dt>Cost</dt><dd class="num">${money(b.cost)}</dd><dd class="sub num">${p?.cost != null ? `${money(p.cost)} at reset` : "at list prices"}</dd></div>
       <div class="rate"><dt>Burn rate</dt><dd class="num">${tokens(b.burn?.tokens_per_minute)}<small>/min</small></dd><dd class="sub num cost">${money(b.burn?.cost_per_hour)}/h</dd>

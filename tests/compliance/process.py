@@ -22,8 +22,9 @@ PATIENCE_S = 120
 class Theatre:
     """One address for all scenes: whatever comes in goes to the stage that is on."""
 
-    def __init__(self) -> None:
+    def __init__(self, homes: str) -> None:
         self.stage: Stage | None = None
+        self.homes = homes
         theatre = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,15 +67,16 @@ class Theatre:
 
 @contextmanager
 def theatre() -> Iterator[Theatre]:
-    house = Theatre()
-    thread = threading.Thread(target=house.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield house
-    finally:
-        house.server.shutdown()
-        house.server.server_close()
-        thread.join(5)
+    with tempfile.TemporaryDirectory(prefix="compliance-", ignore_cleanup_errors=True) as homes:
+        house = Theatre(homes)
+        thread = threading.Thread(target=house.server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield house
+        finally:
+            house.server.shutdown()
+            house.server.server_close()
+            thread.join(5)
 
 
 @dataclass
@@ -85,10 +87,11 @@ class Commanded:
     command: str
     key: KeyText
     said: list[str] = field(default_factory=list)
-    home: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="compliance-"))
+    home: str = ""
 
     def run(self, stage: Stage) -> None:
         self.house.stage = stage
+        self.home = self.home or tempfile.mkdtemp(dir=self.house.homes)
         words = [word.format(url=self.house.url, key=self.key.text(), home=self.home) for word in shlex.split(self.command)]
         done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=Path.cwd())
         self.said.append((done.stdout + done.stderr)[-2000:])

@@ -223,7 +223,7 @@ class StandIn:
         path = path.removeprefix("/api")
         if path == "/v1/ping" and not ledger.options.static:
             return self.json({"home": ledger.options.home, "version": "1.0.0", "server_time": made_up.iso(ledger.now()), "url": "", "sample": ledger.options.sample}
-                             | ({"scope": ledger.options.scope, "role": "member", "shows": ledger.options.shows.split(",") if ledger.options.shows else None, "expires": "2031-01-05T10:00:00.000Z" if ledger.options.shows else None} if "authorization" in headers else {}))
+                             | ({"scope": ledger.options.scope, "role": ledger.options.role, "shows": ledger.options.shows.split(",") if ledger.options.shows else None, "expires": "2031-01-05T10:00:00.000Z" if ledger.options.shows else None} if "authorization" in headers else {}))
         if path.startswith(("/v1/", "/sessions", "/export")) and not ledger.options.static:
             if wanted and headers.get("authorization") != f"Bearer {wanted}":
                 return self.json({"title": "unknown key", "status": 401}, 401)
@@ -351,6 +351,7 @@ def main() -> None:
     parser.add_argument("--percent", type=float, default=58)
     parser.add_argument("--key", default="")
     parser.add_argument("--scope", default="read", help="of its key")
+    parser.add_argument("--role", default="member", help="of its key")
     parser.add_argument("--seal", default="", help="a seal key: every name is sealed with it")
     parser.add_argument("--shows", default="", help="the only parts that its key shows")
     parser.add_argument("--offset", type=float, default=0, help="how wrong its clock is, in seconds")

@@ -270,12 +270,17 @@ def test_it_prints_as_dark_ink_on_paper_without_its_controls(agent, visit, dark)
     assert page.evaluate("() => getComputedStyle(document.body).color") == "oklch(0.235 0.012 265)"
 
 
-CROSSING = """() => [...document.querySelectorAll('.stats > div, .active .line > span, .totals tr > *, .figures > *')].filter((e) => e.offsetWidth && !e.querySelector('.meter') && [...e.parentElement.children].some((o) => {
+CROSSING = """() => [...document.querySelectorAll('.stats > div, .active .line > span, .totals tr > *, .figures > *, .tabs a')].filter((e) => e.offsetWidth && getComputedStyle(e).overflow === 'visible' && !e.querySelector('.meter') && [...e.parentElement.children].some((o) => {
   const range = document.createRange(), r = (range.selectNodeContents(e), range.getBoundingClientRect()), next = e.nextElementSibling?.getBoundingClientRect();
   return o === e && next?.width && next.top < r.bottom && next.bottom > r.top && next.left > r.left && r.right > next.left + 1; })).map((e) => e.innerText)"""
 
 
-@pytest.mark.parametrize("size,width", [(24, 390), (24, 1440), (32, 1440)])
+CUT_OFF = """() => [...document.querySelectorAll('.tabs a, .seg label, .big :is(b, span), .totals td, .sessions select')].filter((e) => {
+  const range = document.createRange(), r = (range.selectNodeContents(e), range.getBoundingClientRect()), cell = (e.closest('.cell') ?? document.body).getBoundingClientRect();
+  return e.offsetWidth && (r.right > cell.right || (e.matches('select') && parseFloat(getComputedStyle(e).fontSize) * 1.3 > e.clientHeight)); }).map((e) => e.innerText)"""
+
+
+@pytest.mark.parametrize("size,width", [(20, 320), (24, 390), (32, 390), (24, 1440), (32, 1440)])
 def test_who_sets_larger_letters_gets_the_layout_of_a_smaller_screen(agent, chromium, visit, size, width):
     larger = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGS, f"--blink-settings=defaultFontSize={size}"])
     context = larger.new_context(viewport={"width": width, "height": 900})
@@ -283,7 +288,16 @@ def test_who_sets_larger_letters_gets_the_layout_of_a_smaller_screen(agent, chro
     assert page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{size}px"
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     assert not page.evaluate(CROSSING)
+    assert not page.evaluate(CUT_OFF)
     larger.close()
+
+
+@pytest.mark.parametrize("width", [701, 760, 800, 820])
+def test_between_phone_and_desk_the_search_says_what_it_searches(agent, visit, width):
+    page = visit(agent.url, width=width, wait=".list")
+    needed = page.evaluate("() => { const e = document.querySelector('.search input'), c = document.createElement('canvas').getContext('2d'); c.font = getComputedStyle(e).font; return c.measureText(e.placeholder).width + 24; }")
+    assert page.locator(".search input").bounding_box()["width"] >= needed
+    assert len({box["y"] for each in page.query_selector_all(".sessions select") if (box := each.bounding_box())}) == 1
 
 
 def test_on_the_smallest_phone_every_filter_says_its_whole_name(agent, visit):

@@ -142,6 +142,13 @@ def test_what_a_shared_view_hides_leaves_no_empty_column(server, visit, picture)
     picture(page, "shared-sessions-390", full=True)
 
 
+def test_who_views_a_team_is_no_stranger_with_a_link(server, visit):
+    relay = server("--home", "relay", "--key", KEY, "--shows", "totals,blocks,limits,projects,machines,costs", "--role", "viewer")
+    page = visit(f"{relay.url}#key={KEY}", wait=".strip")
+    assert page.inner_text(".strip") == "Viewer · until 5 Jan 2031 · titles hidden"
+    assert not page.query_selector(".sessions")
+
+
 def test_a_shared_view_without_costs_fills_its_width_and_tells_tokens_on_a_phone(server, visit, picture):
     relay = server("--home", "relay", "--key", KEY, "--shows", "totals,blocks,sessions")
     page = visit(f"{relay.url}#key={KEY}", wait="text=Shared view")

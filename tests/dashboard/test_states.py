@@ -87,6 +87,19 @@ def test_reloaded_with_everything_down_the_page_shows_what_this_browser_saw(serv
     wait_state(page, "live")
 
 
+def test_a_home_that_was_away_when_the_shell_was_to_be_kept_is_asked_again(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    page.add_init_script("""const keep = navigator.serviceWorker.register.bind(navigator.serviceWorker); window.asked = 0;
+      navigator.serviceWorker.register = (url) => (window.asked++ ? keep(url) : Promise.reject(new TypeError('away')));""")
+    page.clock.install()
+    page.reload()
+    page.wait_for_selector(".calendar")
+    page.clock.run_for(4_000)
+    assert page.evaluate("() => asked") == 1
+    page.clock.run_for(61_000)
+    page.wait_for_function("() => navigator.serviceWorker.ready.then((r) => !!r.active)")
+
+
 def test_a_relay_wants_its_key_keeps_it_out_of_the_address_and_forgets_it_when_told(server, visit):
     relay = server("--home", "relay", "--key", KEY)
     page = visit(relay.url, wait=".empty")
