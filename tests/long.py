@@ -1,7 +1,7 @@
 """How often the tests that repeat themselves do so: seldom for each change, often at night.
 
 `make test-long` sets LONG to 1 and runs the nightly numbers; LONG=0.02 runs a fiftieth of them. What was run is written to
-build/long/ and printed as a table by `python -m tests.long`.
+build/long/ and printed as tables by `python -m tests.long`: what was run, and how bad input was answered.
 """
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "long"
 FACTOR = float(os.environ.get("LONG") or 0)
@@ -63,34 +65,43 @@ def shares(name: str, ways: int = 4) -> list[range]:
 
 
 @contextmanager
-def counted(name: str, done: int) -> Iterator[None]:
-    """Write down that *done* of it was run, and how it went; only at night."""
-    began, went = time.monotonic(), "failed"
+def counted(name: str, done: int) -> Iterator[Counter[str]]:
+    """Write down that *done* of it was run, how it went, and what was counted of its answers; only at night."""
+    began, went, answers = time.monotonic(), "failed", Counter[str]()
     try:
-        yield
+        yield answers
         went = "passed"
     finally:
         if FACTOR:
             FOLDER.mkdir(parents=True, exist_ok=True)
             with (FOLDER / f"{os.getpid()}.jsonl").open("a") as file:
-                file.write(json.dumps({"name": name, "done": done, "went": went, "seconds": time.monotonic() - began}) + "\n")
+                file.write(json.dumps({"name": name, "done": done, "went": went, "seconds": time.monotonic() - began, "answers": answers}) + "\n")
 
 
-def table(lines: list[dict[str, object]]) -> str:
+def table(lines: list[dict[str, Any]]) -> str:
     rows = ["| what | nightly | run | result | seconds |", "|---|---|---|---|---|"]
     for name, figure in FIGURES.items():
         mine = [line for line in lines if line["name"] == name]
-        done = sum(int(str(line["done"])) for line in mine)
+        done = sum(line["done"] for line in mine)
         failed = sum(line["went"] != "passed" for line in mine)
         result = "not run" if not mine else f"{failed} failed" if failed else "passed"
-        seconds = sum(float(str(line["seconds"])) for line in mine)
+        seconds = sum(line["seconds"] for line in mine)
         rows.append(f"| {figure.what} | {figure.nightly:,} | {done:,} {figure.unit} | {result} | {seconds:,.0f} |")
+    return "\n".join(rows)
+
+
+def answered(lines: list[dict[str, Any]]) -> str:
+    """How often each answer was given to what was asked or sent badly."""
+    rows = ["| what | answer | how often |", "|---|---|---|"]
+    for name, figure in FIGURES.items():
+        found = sum((Counter(line.get("answers", {})) for line in lines if line["name"] == name), Counter[str]())
+        rows += [f"| {figure.what} | {answer} | {many:,} |" for answer, many in sorted(found.items())]
     return "\n".join(rows)
 
 
 def main() -> int:
     lines = [json.loads(line) for file in sorted(FOLDER.glob("*.jsonl")) for line in file.read_text().splitlines()]
-    text = table(lines)
+    text = f"{table(lines)}\n\n{answered(lines)}"
     (FOLDER.parent / "long.md").write_text(text + "\n")
     print(text)  # noqa: T201
     return 0 if lines and all(line["went"] == "passed" for line in lines) else 1

@@ -57,8 +57,12 @@ WALKS = {"memory": "walks", "sqlite": "walks-sqlite", "postgres": "walks-postgre
 def test_a_life_by_chance_ends_well(store: str, seeds: range) -> None:
     with counted(WALKS[store], len(seeds)):
         for seed in seeds:
-            with a_world(store, seed) as world:
-                Walk(world).run(60)
+            try:
+                with a_world(store, seed) as world:
+                    Walk(world).run(60)
+            except AssertionError as error:
+                error.add_note(f"seed {seed}")
+                raise
 
 
 @pytest.mark.parametrize("store", STORES)
