@@ -19,7 +19,7 @@ from ledger.store import Head, Row, Store
 from ledger.stores import open_store
 from ledger.stores.memory import MemoryStore
 from ledger.views.search import Query
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 
 NOW, QUARTER = 1_795_344_963_120, 900_000
 TENANT, ZONE = "bench", "Europe/Berlin"

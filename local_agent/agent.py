@@ -17,7 +17,7 @@ from ledger.http.reads import Home, Reads
 from ledger.prices import PriceBook
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from local_agent import metrics
 from local_agent.archive import LOCAL, Archive
 from local_agent.guard import Guard

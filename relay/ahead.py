@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 
 from ledger.errors import LedgerError
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 
 
 class Ahead:

@@ -17,7 +17,8 @@ from ledger.http import answers, queries
 from ledger.http.team import team
 from ledger.times import iso, iso_or_none
 from ledger.views.share import owner_of
-from ledger.views.view import View, Views
+from ledger.views.tenants import Views
+from ledger.views.view import View
 
 if TYPE_CHECKING:
     from ledger.http.docs import Page

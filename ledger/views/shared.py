@@ -16,7 +16,8 @@ from ledger.errors import Problem
 from ledger.prices import PriceBook
 from ledger.store import Shelf, Store
 from ledger.views.share import BETWEEN, Lens, Shown, owner_of
-from ledger.views.view import View, Views
+from ledger.views.tenants import Views
+from ledger.views.view import View
 
 MOST, MOST_SESSIONS = 24, 300_000
 """Shared views that are held at once, and sessions in all of them; each is a view of its own, of what it shows."""

@@ -11,7 +11,7 @@ from typing import Any
 from ledger.prices import PriceBook
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from local_agent.archive import LOCAL
 from local_agent.commands.doctor import who_holds
 from local_agent.identity import Identity

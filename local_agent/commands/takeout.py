@@ -12,7 +12,7 @@ from ledger.prices import PriceBook
 from ledger.record import Ref
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import parse
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from local_agent.archive import LOCAL, Archive
 from local_agent.identity import open_identity
 from local_agent.lock import HomeLock, Taken

@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace, looking: SettingsOf, run: Callable[[Alerts
 def _opened(given: Settings) -> Iterator[Alerts]:
     from ledger.prices import PriceBook
     from ledger.stores import open_store
-    from ledger.views.view import Views
+    from ledger.views.tenants import Views
     from relay.alerts.house import Alerts
     from relay.keys import KeyRing
 

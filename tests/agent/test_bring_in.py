@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ledger.prices import PriceBook
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from local_agent import cli, settings
 from local_agent.archive import LOCAL, Archive
 from local_agent.imports import stream

@@ -12,7 +12,7 @@ import pytest
 from ledger.errors import Misconfigured
 from ledger.prices import PriceBook
 from ledger.record import Ref
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from local_agent import statusline
 from local_agent import statusline_setup as setup
 from local_agent.archive import LOCAL, Archive

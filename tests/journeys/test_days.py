@@ -12,7 +12,8 @@ import pytest
 
 from ledger.blocks import Blocks
 from ledger.prices import PriceBook
-from ledger.views.view import View, Views
+from ledger.views.tenants import Views
+from ledger.views.view import View
 from local_agent.archive import LOCAL, Archive
 from local_agent.readers.claude_code import ClaudeReader
 from tests.ledger.test_blocks import the_rule

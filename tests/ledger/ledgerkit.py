@@ -11,7 +11,8 @@ from ledger.prices import PriceBook
 from ledger.record import Ref, hash_of
 from ledger.store import Head, Row, Tombstone
 from ledger.stores.memory import MemoryStore
-from ledger.views.view import View, Views
+from ledger.views.tenants import Views
+from ledger.views.view import View
 
 QUARTER = 900_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

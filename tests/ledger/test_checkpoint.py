@@ -11,7 +11,8 @@ from ledger.errors import Full
 from ledger.prices import PriceBook
 from ledger.views import checkpoint
 from ledger.views.search import Query
-from ledger.views.view import View, Views
+from ledger.views.tenants import Views
+from ledger.views.view import View
 from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 from tests.ledger.test_fold import a_house, happens, histories

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.prices import PriceBook
 from ledger.store import AT_ONCE
-from ledger.views.view import Views
+from ledger.views.tenants import Views
 from relay.people.tenants import Tenants
 from relay.upkeep import Upkeep
 from tests.ledger.ledgerkit import DAY, HOUR, NOW, Laptop, StoppedClock, a_session, use
