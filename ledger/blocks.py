@@ -74,10 +74,6 @@ class Window:
             self.cost += cost
             model[1] += cost
 
-    @property
-    def requests_seen(self) -> bool:
-        return bool(self.sessions)
-
     def is_active(self, now: int) -> bool:
         if self.gap or not self.start <= now < self.end:
             return False

@@ -31,7 +31,6 @@ log = logging.getLogger("shell")
 
 Admit = Callable[[Asked], Admission]
 Native = Callable[[Asked, bytes], Answer]
-Who = Callable[[Asked], Hashable]
 Logger = Callable[[Asked, int, int, float], None]
 
 

@@ -12,19 +12,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from ledger.errors import Conflict, Misuse
 from ledger.record import Ref, add, from_hex, hash_of, to_hex
-from ledger.store import AT_ONCE, Head, Row, Shelf, Store
+from ledger.store import AT_ONCE, Head, Row
+from ledger.stores import Ledger
 
 FORMAT = "session-relay backup 1"
 SHARED_DRAWERS = ("keys", "webpush", "alerts", "alert-wishes", "tenants", "members", "shares", "badges", "forgotten", "audit")
 TENANT_DRAWERS = ("webpush",)
-
-
-class Home(Store, Shelf, Protocol):
-    """A store that is a shelf too, as all of ours are."""
 
 
 @dataclass
@@ -36,7 +33,7 @@ class Counts:
     documents: int = 0
 
 
-def backup(store: Home, out: IO[bytes], *, now: int) -> Counts:
+def backup(store: Ledger, out: IO[bytes], *, now: int) -> Counts:
     """Write all of *store* to *out*. Raises Misuse where a source's rows do not add up to its digest."""
     counts, sum = Counts(), sha256()
     with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed:
@@ -47,7 +44,7 @@ def backup(store: Home, out: IO[bytes], *, now: int) -> Counts:
     return counts
 
 
-def restore(store: Home, source: IO[bytes], *, now: int) -> Counts:
+def restore(store: Ledger, source: IO[bytes], *, now: int) -> Counts:
     """Bring a backup into *store*, which must not know any of its sources yet.
 
     The whole file is checked before anything is written. Raises Misuse, in one line, for a file that is cut, changed or no backup.
@@ -55,7 +52,7 @@ def restore(store: Home, source: IO[bytes], *, now: int) -> Counts:
     return bring(store, source, checked(source), now=now)
 
 
-def bring(store: Home, source: IO[bytes], expected: Mapping[str, int], *, now: int) -> Counts:
+def bring(store: Ledger, source: IO[bytes], expected: Mapping[str, int], *, now: int) -> Counts:
     """The second half of restore: *expected* is what `checked` said of *source*. What was written is read again, and must add up."""
     source.seek(0)
     restoring = _Restoring(store, now)
@@ -72,7 +69,7 @@ def bring(store: Home, source: IO[bytes], expected: Mapping[str, int], *, now: i
     return restoring.counts
 
 
-def _lines(store: Home, counts: Counts, now: int) -> Iterator[bytes]:
+def _lines(store: Ledger, counts: Counts, now: int) -> Iterator[bytes]:
     yield _line({"format": FORMAT})
     for tenant in store.tenants():
         for head in store.heads(tenant):
@@ -153,7 +150,7 @@ class _Weighed:
 class _Restoring:
     """Rows wait here until there is a transaction's worth of one source."""
 
-    def __init__(self, store: Home, now: int) -> None:
+    def __init__(self, store: Ledger, now: int) -> None:
         self.store, self.now, self.counts = store, now, Counts()
         self.tenant, self.head, self.rows = "", Head(""), list[Row]()
         self.sources: list[tuple[str, str]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Health:
     upkeep_at: int | None = None
     upkeep_trouble: str = ""
     ahead_ms: int = 0
-    probe_ms: float = field(default=0.0)
+    probe_ms: float = 0.0
     patience_s: float = 5.0
     _asking: threading.Thread | None = None
 
@@ -57,7 +57,6 @@ class Health:
         if self.ahead_ms > AHEAD_MS:
             found.append(f"the clock was set back by {self.ahead_ms // 1000} s")
         return found
-
 
     def _ask(self, relay: Relay, now: int) -> str:
         """What keeps the store from answering, or "". A database that takes the question and says nothing must not keep the monitor waiting."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ledger.errors import Conflict, LedgerError, Misuse, Problem
+from ledger.errors import LedgerError, Misuse, Problem
 from ledger.keytext import SECRET_BYTES, BadKey, Claims, KeyText, claims_of, id_of
 from ledger.store import Document, Shelf
 from relay.people.marks import Marks
@@ -158,7 +158,7 @@ class KeyRing:
             last = value.get("last_use")
             if isinstance(last, int) and now - last >= TOUCH_MS:
                 self._shelf.put(DRAWER, id, value | {"last_use": now}, now=now, expect=document.version if document else 0)
-        except (Conflict, LedgerError):
+        except LedgerError:
             return
 
     def _secrets(self, id: str) -> Sequence[bytes]:

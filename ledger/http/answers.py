@@ -229,7 +229,3 @@ def config(asked: Asked) -> Json:
 def feed(asked: Asked) -> Json:
     tz = asked.args.get("tz") or asked.home.tz_default
     return {**asked.view.feed(asked.args.get("cursor"), tz, asked.args["sessions"]), "home": asked.home.role}
-
-
-def ping(asked: Asked) -> Json:
-    raise AssertionError("answered before a view is opened")

@@ -14,7 +14,6 @@ from local_agent.commands import status as status_of
 from local_agent.commands.finding import Finding
 from local_agent.commands.terminal import Ink, plain
 from local_agent.delivery import Delivery
-from local_agent.identity import FILE as IDENTITY_FILE
 from local_agent.identity import Identity, adopt, open_identity
 from local_agent.lock import who_runs
 from local_agent.parts import VERSION, now_ms
@@ -109,6 +108,3 @@ def in_words(findings: Sequence[Finding], ink: Ink = plain) -> str:
 def service_manager() -> service.Systemd | service.Launchd:
     user = Path.home()
     return service.manager(sys.platform, user, settings_of.config_home(user), os.getuid())
-
-
-__all__ = ["IDENTITY_FILE", "in_words", "pair", "run", "service_manager"]

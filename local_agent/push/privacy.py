@@ -18,7 +18,6 @@ from local_agent.push.sealing import Seal
 from local_agent.tidy import SECRET_FIELDS, clean
 
 NAMES, ALIASES, SEALED, NONE = "names", "aliases", "sealed", "none"
-LEVELS = (NAMES, ALIASES, SEALED, NONE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:\d\d)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FOLDED_PATH = re.compile(r"(?<!\S)-\S+")

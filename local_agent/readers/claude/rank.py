@@ -24,10 +24,6 @@ class Rival(NamedTuple):
     offset: int
     place: int
 
-    @property
-    def worth(self) -> tuple[int, int]:
-        return self.tokens, self.speed
-
 
 def settle(rivals: Sequence[Rival]) -> list[Rival]:
     """The lines that count, of all that share a message id.

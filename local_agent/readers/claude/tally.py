@@ -26,7 +26,7 @@ Tally = dict[int, Row]
 Run = tuple[int, int, Row]
 """Session, slot, and what some lines add up to."""
 
-FIRST, LAST, REQUESTS, PICOS = 0, 1, 7, 8
+FIRST, LAST = 0, 1
 CLASS_BITS = 16
 
 
