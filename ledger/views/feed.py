@@ -121,7 +121,9 @@ def _reset(view: View, before: Cursor) -> list[str]:
         if place is None:
             continue
         same = (place.lease, place.committed) == (_place(head).lease, head.committed)
-        if not same or not head.purged_seq <= place.seq <= head.seq:
+        # What changed before the log began is named by the store, which knows not what was shown of it.
+        untold = view.hides and place.seq < head.seq and source.keys_since(place.seq) is None
+        if untold or not same or not head.purged_seq <= place.seq <= head.seq:
             gone.append(name)
     return sorted(gone)
 

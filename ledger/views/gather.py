@@ -120,13 +120,16 @@ class Source:
     def _take(self, rows: Iterable[Row], stones: Iterable[Tombstone]) -> Changed:
         changed = Changed()
         for stone in stones:
-            self._drop(stone.ref, changed)
-            if (key := session_of(stone.ref)) is not None:
+            key = session_of(stone.ref)
+            if key in self.sessions:  # of what was never here nobody need hear: it may not even be theirs to know
                 self.log.append((stone.seq, key))
+            self._drop(stone.ref, changed)
         for row in rows:
+            key = session_of(row.ref)
+            was_here = key in self.sessions
             self._put(row, changed)
             self.breathe()
-            if (key := session_of(row.ref)) is not None:
+            if key is not None and (was_here or key in self.sessions):
                 self.log.append((row.seq, key))
         self._settle(changed)
         if len(self.log) > KEPT_LOG:

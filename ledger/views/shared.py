@@ -45,6 +45,7 @@ class SharedView(View):
         unpriced = PriceBook({"date": book.date, "rows": []})
         super().__init__(owner_of(tenant), cast(Store, Lens(store, shown, salt)), book if "costs" in shown else unpriced, clock)
         self.shown_parts = shown
+        self.hides = shown.project is not None
 
     def must_show(self, path: str) -> None:
         """Raises Problem 403 for a path that shows nothing of what was chosen. One that nobody thought of shows nothing."""

@@ -49,6 +49,8 @@ class View:
         """The zone that a tenant chose for those who name none."""
         self.keep: Callable[[], object] = lambda: None
         """Writes a checkpoint if one is due, where there is a shelf for it."""
+        self.hides = False
+        """Whether there are sessions in its sources that it does not show."""
         self.lock = RLock()
         self.waiting = 0
         """How many wait for this view to be read on."""

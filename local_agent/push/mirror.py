@@ -9,7 +9,7 @@ It lives in the archive's file. Losing it costs one snapshot, never data.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -148,15 +148,21 @@ class Mirror:
 
     def difference(self, most: int) -> list[Change]:
         """Up to *most* changes that make the relay's copy the truth; deletions come last. Fewer means that is all."""
+        # Others write meanwhile: what is put below may be deleted before deletions are looked for, and must count as not looked at then.
+        began = self._last()
         found = self._to_put(most)
         if len(found) < most and self._days_differ:
             days = self._sql.execute(DAYS_TO_PUT, {"most": most - len(found)}).fetchall()
             found += [Change(Ref(kind, id), as_hash(hash), body) for kind, id, hash, body in days]
             self._days_differ = bool(days)
-        return found + self._to_delete(most - len(found)) if len(found) < most else found
+        return found + self._to_delete(most - len(found), {change.ref for change in found}, began) if len(found) < most else found
+
+    def _last(self) -> int:
+        """The number of the newest change of the truth."""
+        return self._sql.execute("SELECT max(seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()[0] or 0
 
     def _to_put(self, most: int) -> list[Change]:
-        last = self._sql.execute("SELECT max(seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()[0] or 0
+        last = self._last()
         if last < self._place[0]:
             self.look_again()  # the archive went back in time
         seq, row = self._place
@@ -180,14 +186,15 @@ class Mirror:
         told, number = self._leaving.outward(kind, id, body, as_hash(hash)) if self._leaving else (body, as_hash(hash))
         return Change(Ref(kind, id), number, told)
 
-    def _to_delete(self, most: int) -> list[Change]:
-        seq, purged = self._sql.execute("SELECT max(seq), max(purged_seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()
-        known = self._heard_of if self._heard_of is not None and (purged or 0) <= self._heard_of else None
+    def _to_delete(self, most: int, put: Set[Ref], seq: int) -> list[Change]:
+        """Deletions but for records that are put at once; with none, all up to *seq* are dealt with."""
+        purged = self._sql.execute("SELECT max(purged_seq) FROM ledger_heads WHERE tenant = :tenant AND source = :source", self._truth).fetchone()[0] or 0
+        known = self._heard_of if self._heard_of is not None and purged <= self._heard_of else None
         query = TO_DELETE if known is None else DELETED_SINCE
         rows = self._sql.execute(query, {**self._truth, "seq": known or 0, "most": most}).fetchall()
         if not rows:
-            self._heard_of = seq or 0
-        return [Change(Ref(kind, id), as_hash(hash), None) for kind, id, hash in rows]
+            self._heard_of = seq
+        return [Change(Ref(kind, id), as_hash(hash), None) for kind, id, hash in rows if Ref(kind, id) not in put]
 
     def acknowledged(self, refs: Sequence[Ref]) -> dict[Ref, int]:
         """The hashes that the relay has of those *refs*."""

@@ -120,6 +120,34 @@ def test_a_deletion_travels(laptop: Laptop) -> None:
     laptop.check()
 
 
+class Meanwhile:
+    """A rule for what leaves that changes nothing; once, while a record is on its way out, it does *this*, as another thread or a command might."""
+
+    kinds = ()
+
+    def __init__(self, this: Callable[[], None]) -> None:
+        self.this: Callable[[], None] | None = this
+
+    def outward(self, kind: str, id: str, body: str, hash: int) -> tuple[str, int]:
+        this, self.this = self.this, None
+        if this:
+            this()
+        return body, hash
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_is_deleted_while_a_push_is_put_together_leaves_the_relay_too(laptop: Laptop, was_there: bool) -> None:
+    if was_there:
+        laptop.write("a")
+    laptop.settle()
+    laptop.write("a", "b", body='{"n":2}')
+    laptop.mirror = laptop.delivery.mirror = Mirror(laptop.archive.store, tenant=LOCAL, source="me", leaving=Meanwhile(lambda: laptop.delete("a")))
+    laptop.settle()
+    assert list(laptop.relay.visible()) == [("session", "b")]
+    assert all({change["id"] for change in message["put"]}.isdisjoint(change["id"] for change in message["del"]) for message in laptop.relay.log)
+    laptop.check()
+
+
 def test_a_beat_is_sent_when_it_is_due(laptop: Laptop) -> None:
     laptop.settle()
     laptop.clock.now += 59

@@ -271,6 +271,21 @@ def test_a_session_that_leaves_the_shared_project_leaves_the_link() -> None:
     assert house.get("/sessions", key)["total"] == 1
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["read before", "a process that begins"])
+def test_a_link_of_one_project_hears_nothing_of_sessions_of_others(is_known: bool) -> None:
+    house = furnished()
+    key = shared(house, **KINDS["one project"])
+    before = house.get("/v1/feed", key)
+    machine = Laptop(house.store, "zebralaptop", clock=house.clock)
+    machine.pushes(a_session("elsewhere", use(NOW - MINUTE), project="zebraother", more=1), ("usage", "elsewhere/1", {"session": "elsewhere", "usage": [use(NOW - DAY)]}))
+    machine.pushes(a_session("elsewhere", use(NOW), project="zebraother"), gone=[("usage", "elsewhere/1")])
+    machine.pushes(gone=[("session", "elsewhere")])
+    if not is_known:
+        house.relay.views.forget(["alice"])
+    after = house.get(f"/v1/feed?cursor={before['cursor']}", key)
+    assert after["removed"] == [] and {one["key"] for one in after["records"]} <= {one["key"] for one in before["records"]}
+
+
 @pytest.mark.parametrize("name", STORES)
 def test_a_link_shows_the_same_over_every_store(name: str, tmp_path: Any) -> None:
     with STORES[name](tmp_path) as store:
