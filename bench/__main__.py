@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.apart import figures_of
-from bench.table import Figure, front, missing, number, page, replaced
+from bench.table import Figure, front, missing, page, replaced
 
 PARTS = ("serving", "load", "agent", "reading", "folding", "page", "cloud")
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,14 +29,14 @@ def measured(part: str) -> list[Figure]:
     print(f"· {part} …", file=sys.stderr, flush=True)
     try:
         figures = figures_of(part)
-    except RuntimeError as missing:
-        print(f"  left out: {missing}", file=sys.stderr)
+    except RuntimeError as reason:
+        print(f"  left out: {reason}", file=sys.stderr)
         return []
     except Exception as error:  # an hour of other figures is not lost with this part
         print(f"  left out, since it failed: {type(error).__name__}: {error}", file=sys.stderr)
         return []
     for figure in figures:
-        print(f"  {figure.what}: {number(figure.value)} {figure.unit}" + (f" (goal {figure.goal})" if figure.goal else "") + (f" against {figure.peer}" if figure.peer else ""), flush=True)
+        print(f"  {figure.line}", flush=True)
     print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
     return figures
 

@@ -18,24 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.process import cpu_s, resident_mib
+from bench.table import Figure, percentile
+from tests.processes import Running, command, free_port, get, site, until
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bench.table import Figure, number  # noqa: E402
-from tests.processes import Running, command, free_port, get, site, until  # noqa: E402
-
 GENERATOR = Path(os.environ.get("SESSION_RELAY_DATA", ROOT.parent / "shared" / "data")) / "gen_transcripts.py"
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_mib(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 class Talk:
@@ -58,10 +46,6 @@ class Talk:
         with self.file.open("a") as file:
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
         return self.said * 100
-
-
-def quantile(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
 def output_of(url: str, key: str | None, session: str) -> int:
@@ -169,7 +153,7 @@ def figures(*, quick: bool = False) -> list[Figure]:
         Figure("push of one changed session, body on the wire", wire, "bytes", "< 1024"),
         Figure("push of one changed session, with its headers", whole, "bytes", "< 1024"),
         Figure("appended line → relay's feed, p50", statistics.median(waits), "s", "< 1"),
-        Figure("appended line → relay's feed, p99", quantile(waits, 0.99), "s", "never > 3"),
+        Figure("appended line → relay's feed, p99", percentile(waits, 0.99), "s", "never > 3"),
         Figure("appended line → relay's feed, longest", max(waits), "s", "never > 3"),
     ]
 
@@ -178,7 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     for figure in figures(quick=parser.parse_args().quick):
-        print(f"{figure.what}: {number(figure.value)} {figure.unit}" + (f" (goal {figure.goal})" if figure.goal else ""))
+        print(figure.line)
     return 0
 
 

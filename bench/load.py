@@ -15,8 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench.serving import Bench, Machine, a_body, machine_of, paced, percentile
-from bench.table import Figure
+from bench.serving import Bench, Machine, a_body, machine_of, paced
+from bench.table import Figure, percentile
 from ledger.record import add, hash_of, to_hex
 from ledger.wire import MAX_CHANGES
 from tests.processes import Site, site

@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.table import Figure
+from bench.process import cpu_s, resident_mib
+from bench.table import Figure, percentile
 from ledger.keytext import KeyText
 from ledger.record import add, hash_of, to_hex
 from ledger.stores.memory import MemoryStore
@@ -28,7 +29,6 @@ from relay.keys import KeyRing
 from tests.compliance.client import Reply, Sender
 from tests.processes import ROOT, Running, Site, environment, free_port, site, until
 
-TICK = os.sysconf("SC_CLK_TCK")
 PUSHES, BIG_PUSHES, READS, TURNS, VIEWERS, ROUNDS = 600, 120, 4_000, 5, 500, 20
 
 
@@ -44,21 +44,6 @@ def figures() -> list[Figure]:
         found += asyncio.run(bench.live("WebSocket"))
         found += bench.steady()
     return found
-
-
-def cpu_s(pid: int) -> float:
-    """User and system seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def resident_mib(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def start_and_rest(relay: Running) -> Iterator[Figure]:

@@ -40,7 +40,20 @@ class Figure:
 
     @property
     def row(self) -> str:
+        """As the tables show it."""
         return f"| {self.what} | {number(self.value)} {self.unit} | {self.goal} | {self.peer} |"
+
+    @property
+    def line(self) -> str:
+        """As it is printed while it is measured."""
+        goal, peer = f" (goal {self.goal})" if self.goal else "", f" against {self.peer}" if self.peer else ""
+        return f"{self.what}: {number(self.value)} {self.unit}{goal}{peer}"
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The value that *share* (0 to 1) of all *values* lie below."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
 
 
 def number(value: float) -> str:
