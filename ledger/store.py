@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ledger.errors import Full
 from ledger.record import Ref
 
 TOMBSTONE_MS = 24 * 3600 * 1000
 """How long a deletion is kept for the feed, in milliseconds."""
 AT_ONCE = 90
 """Rows, deletions or refs that every store takes at once."""
+LARGEST_DOCUMENT = 300 * 1024
+"""Bytes of a document on the shelf, as JSON: with its names it fits an item of DynamoDB, the store with the least room."""
 SILENT_BEATS = 2.5
 
 
@@ -138,8 +141,18 @@ class Document:
     expires: int | None = None
 
 
+def document_text(drawer: str, value: Mapping[str, object]) -> str:
+    """A document as the JSON that is kept. Raises Full for one that is too large."""
+    import json  # not loaded by whoever only reads an agent's archive, which has nothing on its shelf
+
+    text = json.dumps(value, separators=(",", ":"))
+    if len(text.encode()) > LARGEST_DOCUMENT:
+        raise Full(f"a document of {drawer} is too large: keep it under {LARGEST_DOCUMENT // 1024} KiB")
+    return text
+
+
 class Shelf(Protocol):
-    """Small JSON documents with a version and an expiry, in named drawers (at most 300 KiB each).
+    """Small JSON documents with a version and an expiry, in named drawers (at most LARGEST_DOCUMENT each).
 
     Keys, revocations, rate limits, tickets, connections, alert rules and checkpoints live here. An expired
     document is as good as gone: no call returns it.
@@ -153,7 +166,7 @@ class Shelf(Protocol):
         self, drawer: str, name: str, value: Mapping[str, object], *, now: int, expect: int | None = None, expires: int | None = None
     ) -> int:
         """Write and return the new version (1 for a new document). *expect* 0: only if there is none; *expect* n: only
-        if its version is n; None: whatever is there. Raises Conflict."""
+        if its version is n; None: whatever is there. Raises Conflict, or Full for a document that is too large."""
         ...
 
     def drop(self, drawer: str, name: str, *, expect: int | None = None) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
 
-from ledger.errors import Conflict, Full
+from ledger.errors import Conflict
 from ledger.record import Ref
-from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone
+from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone, document_text
 
 SWEPT_AT_ONCE = 500
-LARGEST_DOCUMENT = 300 * 1024
 
 
 @dataclass
@@ -115,9 +114,7 @@ class MemoryStore:
             return _unexpired(self._shelf.get(drawer, {}).get(name), now)
 
     def put(self, drawer: str, name: str, value: Mapping[str, object], *, now: int, expect: int | None = None, expires: int | None = None) -> int:
-        text = json.dumps(value)
-        if len(text.encode()) > LARGEST_DOCUMENT:
-            raise Full(f"a document of {drawer} is too large: keep it under {LARGEST_DOCUMENT // 1024} KiB")
+        text = document_text(drawer, value)
         with self._lock:
             version = getattr(self.take(drawer, name, now=now), "version", 0)
             if expect not in (None, version):

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ledger.errors import Conflict, Full
+from ledger.errors import Conflict
 from ledger.record import Ref, to_hex
-from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone
+from ledger.store import TOMBSTONE_MS, Document, Head, Row, Tombstone, document_text
 from ledger.stores.postgres_pool import Connection, Pool, plain_errors
 from ledger.stores.postgres_schema import prepare
 
 SWEPT_AT_ONCE = 500
-LARGEST_DOCUMENT = 300 * 1024
 EVERY_TENANT = "*"
 
 _HEAD = "source, lease, seq, digest, committed, pending_lease, last_timestamp, last_seen, beat_s, agent, purged_seq"
@@ -163,9 +162,7 @@ class PostgresStore:
         return Document(json.loads(found[0][0]), *found[0][1:]) if found else None
 
     def put(self, drawer: str, name: str, value: Mapping[str, object], *, now: int, expect: int | None = None, expires: int | None = None) -> int:
-        text = json.dumps(value, separators=(",", ":"))
-        if len(text.encode()) > LARGEST_DOCUMENT:
-            raise Full(f"a document of {drawer} is too large: keep it under {LARGEST_DOCUMENT // 1024} KiB")
+        text = document_text(drawer, value)
         # What has expired counts as absent: its version starts again.
         query = (
             "INSERT INTO session_relay.shelf AS s(drawer, name, value, version, expires)"

@@ -4,10 +4,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from ledger.errors import Conflict, Full
-from ledger.store import Document
-
-LARGEST_DOCUMENT = 300 * 1024
+from ledger.errors import Conflict
+from ledger.store import Document, document_text
 
 _UNEXPIRED = "(expires IS NULL OR expires > ?)"
 
@@ -19,11 +17,7 @@ def take(sql: sqlite3.Connection, drawer: str, name: str, now: int) -> Document 
 
 
 def put(sql: sqlite3.Connection, drawer: str, name: str, value: Mapping[str, object], now: int, expect: int | None, expires: int | None) -> int:
-    import json
-
-    text = json.dumps(value, separators=(",", ":"))
-    if len(text.encode()) > LARGEST_DOCUMENT:
-        raise Full(f"a document of {drawer} is too large: keep it under {LARGEST_DOCUMENT // 1024} KiB")
+    text = document_text(drawer, value)
     kept = take(sql, drawer, name, now)
     version = kept.version if kept else 0
     if expect not in (None, version):
