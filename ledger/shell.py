@@ -12,8 +12,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ledger.clock import now_ms
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.http.asked import Asked, now_ms
+from ledger.http.asked import Asked
 from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.serving.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
 from ledger.serving.lane import Lane

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from ledger.clock import now_ms
 from ledger.errors import LedgerError
 from ledger.http.reads import Home, Reads
 from ledger.prices import PriceBook
@@ -25,7 +26,7 @@ from local_agent.identity import Identity
 from local_agent.lock import HomeLock
 from local_agent.log import where
 from local_agent.notify import Notifier
-from local_agent.parts import VERSION, Eyes, Report, machine_of, now_ms, open_delivery, remember
+from local_agent.parts import VERSION, Eyes, Report, machine_of, open_delivery, remember
 from local_agent.push.courier import Courier
 from local_agent.readers import build_readers
 from local_agent.server import Serving, shell_of

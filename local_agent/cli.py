@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger import __version__
+from ledger.clock import now_ms
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from ledger.words import many
 from local_agent import settings as settings_of
@@ -176,14 +177,13 @@ def once(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def status(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent import parts
     from local_agent.commands import doctor, overview, terminal
     from local_agent.commands import status as shown
 
     known = doctor.known_identity(settings.home)
     if isinstance(known, LedgerError):
         raise known
-    said = shown.gather(settings, known, parts.now_ms())
+    said = shown.gather(settings, known, now_ms())
     if options.json:
         print(json.dumps(said, indent=2))
         return DONE

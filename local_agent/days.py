@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,21 +70,19 @@ def read(archive: str, folders: list[str], seen: Look | None) -> object:
 
         ahead = Ahead(folders)  # a helper reads while we load the rest of the program
 
+    from ledger.clock import now_ms
     from local_agent.archive import Archive
     from local_agent.readers.claude_code import ClaudeReader
 
-    def clock() -> int:
-        return time.time_ns() // 1_000_000
-
     try:
-        opened = Archive(archive, source="report", clock=clock)
+        opened = Archive(archive, source="report", clock=now_ms)
     except BaseException:
         if ahead:
             ahead.dismiss()
         raise
     reader = ClaudeReader(folders, ahead=ahead)
     try:
-        reader.poll(opened, clock())
+        reader.poll(opened, now_ms())
     finally:
         opened.close()
     return reader

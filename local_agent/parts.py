@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ledger import __version__
+from ledger.clock import now_ms
 from ledger.errors import Full, LedgerError
 from ledger.record import Record
 from local_agent.archive import LOCAL, Archive
@@ -38,10 +39,6 @@ class Reader(Protocol):
     name: str
 
     def poll(self, archive: Archive, now_ms: int) -> Any: ...
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass

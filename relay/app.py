@@ -11,7 +11,7 @@ from flask import Flask
 
 from ledger import __version__
 from ledger.api import Route, read_api
-from ledger.http.asked import now_ms
+from ledger.clock import now_ms
 from ledger.http.reads import Home, Reads
 from ledger.prices import PriceBook
 from ledger.stores import Ledger

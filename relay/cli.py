@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import __version__
+from ledger.clock import now_ms
 from ledger.errors import LedgerError, Misconfigured, Misuse
 from ledger.words import many
 from relay import settings as settings_of
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_alerts(commands, common, _looking)
 
-    add_people(commands, common, _Keys, _now, tenant=TENANT, seconds=_seconds)
+    add_people(commands, common, _Keys, now_ms, tenant=TENANT, seconds=_seconds)
 
     backup = commands.add_parser("backup", parents=[common], help="write everything that the store holds into a file")
     backup.add_argument("file", metavar="FILE", help="where to, or - for standard output")
@@ -150,10 +151,6 @@ def _serve(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class _Keys:
     """The key ring of the store that the command names."""
 
@@ -165,7 +162,7 @@ class _Keys:
         from relay.keys import KeyRing
 
         self.store = open_store(self.settings.store)
-        return KeyRing(self.settings.secrets, self.store, self.settings.revoked, _now)
+        return KeyRing(self.settings.secrets, self.store, self.settings.revoked, now_ms)
 
     def __exit__(self, *_: object) -> None:
         self.store.close()
@@ -176,7 +173,7 @@ def _create(options: argparse.Namespace) -> int:
         raise Misuse(f"--source is for push keys: a {options.scope} key sees every source of its tenant")
     source = (options.source or f"machine-{secrets.token_hex(3)}") if options.scope == "push" else ""
     with _Keys(options, may_make=True) as ring:
-        expires = _now() // 1000 + options.expires if options.expires else 0
+        expires = now_ms() // 1000 + options.expires if options.expires else 0
         print(ring.issue(options.scope, options.tenant, source, expires, name=options.name))
     return DONE
 
@@ -227,7 +224,7 @@ def _upkeep(options: argparse.Namespace) -> int:
     given = _settings(options)
     store = open_store(given.store)
     try:
-        done = Upkeep(store, keep_days=given.retention_days, totals_days=given.totals_days, clock=_now).round()
+        done = Upkeep(store, keep_days=given.retention_days, totals_days=given.totals_days, clock=now_ms).round()
     finally:
         store.close()
     if done.trouble:
@@ -251,11 +248,11 @@ def _backup(options: argparse.Namespace) -> int:
     store = open_store(_kept(_looking(options)))
     try:
         if options.file == "-":
-            counts = backup(store, sys.stdout.buffer, now=_now())
+            counts = backup(store, sys.stdout.buffer, now=now_ms())
         else:
             part = f"{options.file}.part"
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                counts = backup(store, out, now=_now())
+                counts = backup(store, out, now=now_ms())
                 os.fsync(out.fileno())
             os.replace(part, options.file)
     except OSError as error:
@@ -274,7 +271,7 @@ def _restore(options: argparse.Namespace) -> int:
         with io.BytesIO(sys.stdin.buffer.read()) if options.file == "-" else open(options.file, "rb") as source:
             expected = checked(source)  # first: a file that is refused leaves no new store behind
             with closing(open_store(_kept(_settings(options)))) as store:
-                counts = bring(store, source, expected, now=_now())
+                counts = bring(store, source, expected, now=now_ms())
     except OSError as error:
         raise LedgerError(f"cannot read {options.file}: {error.strerror}") from None
     print(f"restored {many(counts.rows, 'record')} of {many(counts.sources, 'source')}; every digest fits", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Any
 
 import serverless_wsgi
 
-from ledger.http.asked import now_ms
+from ledger.clock import now_ms
 from ledger.stores import open_store
 from ledger.stores.dynamo_http import HttpClient
 from relay.app import Relay, create_app

@@ -1,14 +1,9 @@
-"""A request as handlers see it, and the time as everybody tells it; light enough for a function that must start fast."""
+"""A request as handlers see it; light enough for a function that must start fast."""
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True)

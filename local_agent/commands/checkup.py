@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ledger.clock import now_ms
 from ledger.errors import LedgerError
 from local_agent import service
 from local_agent import settings as settings_of
@@ -16,7 +17,7 @@ from local_agent.commands.terminal import Ink, plain
 from local_agent.delivery import Delivery
 from local_agent.identity import Identity, adopt, open_identity
 from local_agent.lock import who_runs
-from local_agent.parts import VERSION, now_ms
+from local_agent.parts import VERSION
 from local_agent.push.transport import HttpTransport, open_session
 from local_agent.settings import Settings
 

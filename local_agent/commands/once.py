@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from ledger.clock import now_ms
 from ledger.prices import PriceBook
 from ledger.record import to_hex
 from ledger.words import many
@@ -15,7 +16,7 @@ from local_agent.delivery import Delivery, Outcome
 from local_agent.identity import Identity, open_identity
 from local_agent.lock import HomeLock, Taken
 from local_agent.log import one_line
-from local_agent.parts import Eyes, Report, machine_of, now_ms, open_delivery, remember
+from local_agent.parts import Eyes, Report, machine_of, open_delivery, remember
 from local_agent.readers import build_readers
 from local_agent.settings import Settings
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
+from ledger.clock import now_ms
 from ledger.errors import LedgerError, Misuse, Problem
 from ledger.export import COLUMNS, export
 from ledger.prices import PriceBook
@@ -16,7 +17,6 @@ from ledger.views.tenants import Views
 from local_agent.archive import LOCAL, Archive
 from local_agent.identity import open_identity
 from local_agent.lock import HomeLock, Taken
-from local_agent.parts import now_ms
 from local_agent.settings import Settings
 
 

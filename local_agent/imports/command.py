@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ledger.clock import now_ms
 from ledger.errors import Full, LedgerError, Misuse
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
@@ -22,7 +23,6 @@ from local_agent.imports import ccusage, kept, trackers
 from local_agent.imports.items import Item, LeftOut
 from local_agent.imports.stream import NotJson
 from local_agent.lock import HomeLock, Taken
-from local_agent.parts import now_ms
 from local_agent.settings import Settings
 
 MAGIC = b"SQLite format 3\0"

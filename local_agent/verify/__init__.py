@@ -56,10 +56,10 @@ class Result:
 
 def compare(settings: Settings, program: Ccusage) -> Result:
     """Read what is new, ask ccusage, compare. What was written in between is looked at a second time."""
+    from ledger.clock import now_ms
     from ledger.prices import PriceBook
     from local_agent.archive import Archive
     from local_agent.identity import open_identity
-    from local_agent.parts import now_ms
 
     archive = Archive(settings.archive, source=open_identity(settings.home).source, clock=now_ms)
     try:
@@ -91,8 +91,8 @@ def _once(settings: Settings, program: Ccusage, archive: Archive, book: PriceBoo
 
 def _anew(roots: Sequence[Path], book: PriceBook) -> list[archived.Session]:
     """The sessions as somebody has them who reads the transcripts for the first time."""
+    from ledger.clock import now_ms
     from local_agent.archive import Archive
-    from local_agent.parts import now_ms
     from local_agent.readers.claude_code import ClaudeReader
 
     with TemporaryDirectory() as folder, closing(Archive(Path(folder) / "anew.db", source="verify", clock=now_ms)) as archive:

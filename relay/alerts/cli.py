@@ -5,7 +5,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,19 +54,17 @@ def _run(options: argparse.Namespace, looking: SettingsOf, run: Callable[[Alerts
 
 @contextmanager
 def _opened(given: Settings) -> Iterator[Alerts]:
+    from ledger.clock import now_ms
     from ledger.prices import PriceBook
     from ledger.stores import open_store
     from ledger.views.tenants import Views
     from relay.alerts.house import Alerts
     from relay.keys import KeyRing
 
-    def now() -> int:
-        return time.time_ns() // 1_000_000
-
     store = open_store(given.store)
     try:
-        ring, views = KeyRing(given.secrets, store, given.revoked, now), Views(store, PriceBook.load(), now, shelf=store)
-        yield Alerts(store, secrets=given.secrets, url=given.url, view_of=views.view, keys_of=ring.list, clock=now, private=given.alerts_private)
+        ring, views = KeyRing(given.secrets, store, given.revoked, now_ms), Views(store, PriceBook.load(), now_ms, shelf=store)
+        yield Alerts(store, secrets=given.secrets, url=given.url, view_of=views.view, keys_of=ring.list, clock=now_ms, private=given.alerts_private)
     finally:
         store.close()
 

@@ -11,8 +11,8 @@ gc.disable()  # for as long as the start takes, as in relay/handler.py
 from collections.abc import Mapping
 from typing import Any
 
+from ledger.clock import now_ms
 from ledger.errors import Problem
-from ledger.http.asked import now_ms
 from ledger.prices import PriceBook
 from ledger.stores import open_store
 from ledger.stores.dynamo_http import HttpClient

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import requests
 
+from ledger.clock import now_ms
 from ledger.prices import PriceBook
 from ledger.stores import open_store
 from local_agent.archive import LOCAL, Archive
@@ -32,7 +33,7 @@ from local_agent.commands.once import push
 from local_agent.delivery import Delivery, Relay
 from local_agent.identity import open_identity
 from local_agent.lock import HomeLock
-from local_agent.parts import Eyes, machine_of, now_ms
+from local_agent.parts import Eyes, machine_of
 from local_agent.push.horizon import DayHorizon
 from local_agent.push.mirror import Mirror
 from local_agent.push.transport import HttpTransport, open_session

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ledger.clock import now_ms
 from ledger.keytext import KeyText
 from ledger.stores import open_store
 from local_agent import settings
 from local_agent.commands import once
-from local_agent.parts import now_ms
 from local_agent.push.sealing import Seal
 from local_agent.push.seals import seal_key
 from relay.keys import KeyRing
