@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.serving import Bench, Machine, a_body, machine_of, paced
 from bench.table import Figure, percentile
 from ledger.record import add, hash_of, to_hex
-from ledger.wire import MAX_CHANGES
+from ledger.sizes import MAX_CHANGES
 from tests.processes import Site, site
 
 SECONDS = float(os.environ.get("LOAD_SECONDS", "60"))

@@ -10,7 +10,8 @@ from typing import Any, cast
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from ledger.errors import Problem
-from ledger.wire import MAX_ID_BYTES, MOST_INT, Push, Put, Ref
+from ledger.sizes import MAX_ID_BYTES
+from ledger.wire import MOST_INT, Push, Put, Ref
 
 
 class _Flag(fields.Field[bool]):

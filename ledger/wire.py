@@ -1,4 +1,4 @@
-"""The messages of the push protocol: read, and how large they may be.
+"""The messages of the push protocol, read.
 
 The types below are the compiled form of the definition in messages.py, which is thirty times too slow to run on every push, and
 takes longer to load than everything else here. A test holds the two against each other. What the types do not accept is
@@ -14,16 +14,11 @@ from msgspec import Meta, field
 
 from ledger.errors import Problem
 from ledger.record import ID
-from ledger.store import AT_ONCE
+from ledger.sizes import MAX_BODY, MAX_CHANGES, MAX_ID_BYTES, MAX_INFLATED
 from ledger.strict import NotStrict, strict_json
 
 VERSION = 1
 SPOKEN = (VERSION - 1, VERSION)
-MAX_CHANGES = AT_ONCE
-MAX_WIRE = 1 << 20
-MAX_INFLATED = 4 << 20
-MAX_BODY = 64 << 10
-MAX_ID_BYTES = 512
 MOST_INT = (1 << 53) - 1
 
 MALFORMED_ID, MALFORMED_BODY, TOO_LARGE = "malformed-id", "malformed-body", "too-large"

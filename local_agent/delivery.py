@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from ledger import signing
 from ledger.errors import Problem
 from ledger.record import Record, Ref, to_hex
+from ledger.sizes import MAX_CHANGES, MAX_WIRE
 from local_agent import backoff
-from local_agent.push.batch import MAX_CHANGES, MAX_WIRE, Batch, Change, Place, compose, digest_after, that_fit, unfit
+from local_agent.push.batch import Batch, Change, Place, compose, digest_after, that_fit, unfit
 from local_agent.push.classify import Meaning, Verdict, meaning_of, meaning_of_failure
 from local_agent.push.mirror import MOST_IN_FLIGHT, Mirror
 from local_agent.push.transport import Reply, Transport

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger import wire
 from ledger.record import EMPTY_DIGEST, Ref, add, from_hex, hash_of
+from ledger.sizes import MAX_CHANGES
 from ledger.store import Head, Row, Store, Tombstone
 
 IDLE_MS = 30 * 60_000
@@ -38,7 +39,7 @@ class Terms:
 
     beat_s: int = 60
     keep_days: int | None = None
-    max_changes: int = wire.MAX_CHANGES
+    max_changes: int = MAX_CHANGES
     max_records: int = 200_000
     keep_totals_days: int | None = None
     max_machines: int | None = None

@@ -16,6 +16,7 @@ import msgspec
 from ledger import signing, wire
 from ledger.errors import LedgerError, Problem
 from ledger.keytext import KEY_ID
+from ledger.sizes import MAX_WIRE
 from ledger.store import Store
 from relay.limits import Limits
 from relay.protocol import Terms
@@ -180,8 +181,8 @@ def _length(headers: Mapping[str, str]) -> int:
         raise Problem(411, "length-required", "say the body's length in content-length")
     if not _LENGTH.fullmatch(text) or not text.isascii():
         raise Problem(400, "malformed", "content-length is not a number")
-    if int(text) > wire.MAX_WIRE:
-        raise Problem(413, "too-large", f"a message is at most {wire.MAX_WIRE} bytes: send fewer records at once")
+    if int(text) > MAX_WIRE:
+        raise Problem(413, "too-large", f"a message is at most {MAX_WIRE} bytes: send fewer records at once")
     return int(text)
 
 

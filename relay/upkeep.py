@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC
 
 import msgspec
 
 from ledger import record
+from ledger.day_totals import date_of
 from ledger.errors import Conflict, LedgerError
 from ledger.store import AT_ONCE, Head, Tombstone
 from ledger.stores import Ledger
@@ -138,7 +139,7 @@ class Upkeep:
         try:
             count = fold_away(self._store, tenant, head, horizon, now=now)
             if totals is not None and (there := self._store.head(tenant, head.source)) is not None:
-                first = datetime.fromtimestamp((now // DAY_MS - totals) * 86400, UTC).date().isoformat()
+                first = date_of((now // DAY_MS - totals) * DAY_MS, UTC)
                 count += drop_days(self._store, tenant, there, first, now=now)
         except Conflict:
             return 0  # it came back

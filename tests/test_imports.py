@@ -23,7 +23,7 @@ ONLY_IN = {
 FLOORS = {"ledger/views": ("ledger.http", "ledger.serving", "ledger.shell", "ledger.api"), "ledger/http": ("ledger.serving", "ledger.shell", "ledger.api"), "ledger/stores": ("ledger.views", "ledger.http", "ledger.serving")}
 """What stands above a folder, and is never imported by it."""
 LOW = {"record", "errors", "signing", "keytext", "strict"}
-MIDDLE = {"wire", "messages", "store"}
+MIDDLE = {"wire", "messages", "store", "sizes"}
 
 
 def imports(path: Path) -> Iterator[str]:

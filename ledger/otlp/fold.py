@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ledger.account import DEFAULT
 from ledger.otlp.signals import Asked, Point, Told
 from ledger.record import Record
 
@@ -58,7 +59,7 @@ def _about(body: Body, told: Told) -> None:
     body["session_type"], body["provenance"], body["is_active"] = "claude_code", "telemetry", False
     body["start_time"] = min(body.get("start_time", told.at), told.at)
     body["last_activity"] = max(body.get("last_activity", told.at), told.at)
-    if told.account != "default" or "account" not in body:
+    if told.account != DEFAULT or "account" not in body:
         body["account"] = told.account
     if told.about:
         body["metadata"] = {**body.get("metadata", {}), **told.about}

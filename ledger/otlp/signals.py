@@ -5,10 +5,11 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import Any
 
 from ledger import untidy
+from ledger.account import DEFAULT, name_of
 
 EVENT = "api_request"
 TOKENS, COST, SESSIONS = "claude_code.token.usage", "claude_code.cost.usage", "claude_code.session.count"
@@ -163,8 +164,7 @@ def _who(attributes: dict[str, Any], at: int | None, now: int) -> tuple[str, int
         return "no time that can be"
     account = untidy.text(attributes.get("user.account_uuid"), 100)
     about = {called: text for name, called in ABOUT.items() if (text := untidy.text(attributes.get(name), 40))}
-    # The same short hash under which the agent knows an account, so that its blocks and limits are one.
-    return session.lower() if len(session) == 36 else session, at, sha256(f"account {account}".encode()).hexdigest()[:12] if account else "default", about
+    return session.lower() if len(session) == 36 else session, at, name_of(account) if account else DEFAULT, about
 
 
 def _instant(nanos: Any) -> int | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ledger import bodies
+from ledger.account import DEFAULT
 from ledger.blocks import Blocks, Window
 from ledger.record import Ref
 from ledger.session import Held, Row
 
-DEFAULT = "default"
-"""The account of a tool that names none."""
 Account = tuple[str, str]
 Reading = tuple[str, Ref, bodies.Limit]
 """(source, ref, limit)"""

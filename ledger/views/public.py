@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ledger import bodies
+from ledger.account import DEFAULT
 from ledger.blocks import LENGTH, Window
 from ledger.prices import PICO
 from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, UNDIVIDED, Held, Row, tokens_of
@@ -152,7 +153,7 @@ def block(view: View, account: tuple[str, str], window: Window, now: int) -> dic
     id = ("gap-" if window.gap else "") + iso(window.start)
     burn = _burn(window)
     return {
-        "id": id if tool == "claude" and name == "default" else f"{id}/{tool}/{name}",
+        "id": id if tool == "claude" and name == DEFAULT else f"{id}/{tool}/{name}",
         "session_type": "claude_code" if tool == "claude" else tool,
         "account": name,
         "start_time": iso(window.start),

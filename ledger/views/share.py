@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ledger import bodies
+from ledger.account import DEFAULT
 from ledger.record import Ref, hash_of
 from ledger.store import Head, Row, Store, Tombstone
 from ledger.views.gather import part_of
@@ -145,7 +146,7 @@ class Lens:
         return rows if "costs" in self._shown else [(*row[:-1], None) for row in rows]
 
     def _account(self, account: str | None) -> str | None:
-        return account if account in (None, "", "default") else self._alias("account", str(account))[:8]
+        return account if account in (None, "", DEFAULT) else self._alias("account", str(account))[:8]
 
     def _block(self, body: bodies.Block) -> bodies.Block | None:
         if "blocks" not in self._shown or self._shown.project is not None:

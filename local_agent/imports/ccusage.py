@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from ledger import untidy
+from ledger.account import DEFAULT
 from ledger.errors import Misuse
 from ledger.views.accounts import family
 from local_agent.imports.items import BLOCK, DAY, SESSION, Item, LeftOut
 from local_agent.imports.stream import items
-from local_agent.readers.accounts import ONE
 
 ORIGIN = "imported from ccusage"
 QUARTER_MS = 15 * 60_000
@@ -131,7 +131,7 @@ def _session(value: dict[str, Any]) -> Item | LeftOut:
     body: dict[str, object] = {
         "id": id, "session_type": tool, "start_time": first, "end_time": last, "last_activity": last, "is_active": False,
         "models_used": [model for model, _, _ in found], "estimated_tokens": sum(sum(counts) for _, counts, _ in found),
-        "account": ONE, "provenance": "declared", "origin": ORIGIN,
+        "account": DEFAULT, "provenance": "declared", "origin": ORIGIN,
         "usage": [[at, last, last, model, "standard", sent, answered, written, 0, read, 0, cost] for model, (sent, answered, written, read), cost in found],
     }  # fmt: skip
     return Item(SESSION, id.lower() if len(id) == 36 else id, family(tool), first, last, body, id)

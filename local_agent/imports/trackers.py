@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import tzinfo
 from pathlib import Path
 
+from ledger.account import DEFAULT
 from ledger.errors import Misuse
 from ledger.views.accounts import family
 from local_agent.imports.items import BLOCK, SESSION, Item, LeftOut
-from local_agent.readers.accounts import ONE
 from local_agent.readers.tracker import understand
 from local_agent.readers.tracker_dialects import Unreadable
 from local_agent.readers.tracker_file import TrackerFile
@@ -28,7 +28,7 @@ def read(path: Path, zone: tzinfo | None, tracker: str, now_ms: int) -> Iterator
     finally:
         file.close()
     assert scan is not None
-    found = understand(scan.contents, zone, ONE)
+    found = understand(scan.contents, zone, DEFAULT)
     for session in found.sessions.values():
         body = {**session.body(now_ms), "is_active": False, "origin": ORIGIN}
         body.pop("stale", None)

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 import msgspec
 
 from ledger.record import EMPTY_DIGEST, Record, Ref, add, to_hex
+from ledger.sizes import MAX_BODY, MAX_INFLATED
 
-MAX_CHANGES = 90
-MAX_WIRE = 1 << 20
-MAX_INFLATED = 4 << 20
-MAX_BODY = 64 << 10
 ROOM = 64 << 10
 """What is left free for the envelope and the agent's report."""
 

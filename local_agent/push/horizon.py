@@ -11,16 +11,15 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ledger.day_totals import add, date_of, nothing
 from ledger.record import hash_of
 from local_agent.push.mirror import Database, Mirror, as_blob
 
 DAY_MS = 86_400_000
-AMOUNTS = 6
-"""input, output, cache written for 5 minutes and for an hour, cache read, requests"""
 
 OURS = """t.tenant = :tenant AND t.source = :source AND t.code IS NULL
   AND t.lease = (SELECT lease FROM ledger_heads h WHERE h.tenant = :tenant AND h.source = :source)"""
@@ -54,18 +53,9 @@ def days_of(aged: Iterable[Aged], tz: str) -> dict[str, list[list[Any]]]:
     sums: dict[str, dict[tuple[str, ...], list[Any]]] = defaultdict(dict)
     for one in aged:
         for row in one.usage:
-            date = datetime.fromtimestamp(row[0] / 1000, UTC).astimezone(zone).date().isoformat()
             name = (one.session_type, row[3], row[4], one.project)
-            total = sums[date].setdefault(name, [0] * AMOUNTS + [None])
-            _add(total, row[5:12])
+            add(sums[date_of(row[0], zone)].setdefault(name, nothing()), row[5:12])
     return {date: [[*name, *total] for name, total in sorted(rows.items())] for date, rows in sums.items()}
-
-
-def _add(total: list[Any], amounts: tuple[Any, ...]) -> None:
-    for place in range(AMOUNTS):
-        total[place] += amounts[place] or 0
-    if len(amounts) > AMOUNTS and amounts[AMOUNTS] is not None:
-        total[AMOUNTS] = round((total[AMOUNTS] or 0) + amounts[AMOUNTS], 9)
 
 
 class DayHorizon:
@@ -119,7 +109,7 @@ class DayHorizon:
         limits = {**self._rows, "cut": cut}
         sql.execute(f"INSERT INTO mirror_aged SELECT kind, id, hash FROM ledger_rows t WHERE {OURS} AND {OLD}", limits)
         sql.execute(f"INSERT INTO mirror_aged SELECT kind, id, hash FROM ledger_rows t WHERE {OURS} AND {OF_OLD}", limits)
-        first = datetime.fromtimestamp((self._totals or 0) / 1000, UTC).date().isoformat()
+        first = date_of(self._totals or 0, UTC)
         days = {date: rows for date, rows in days_of(self._aged(sql), self._tz).items() if date >= first}
         bodies = [(date, json.dumps({"date": date, "tz": self._tz, "rows": rows}, separators=(",", ":"), ensure_ascii=False)) for date, rows in days.items()]
         sql.executemany("INSERT INTO mirror_days VALUES(?, ?, ?)", [(date, as_blob(hash_of("day", date, body)), body) for date, body in bodies])

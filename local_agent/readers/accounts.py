@@ -7,10 +7,10 @@ key, an older version) everything counts as one account, as it does for the tool
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
-ONE = "default"
+from ledger.account import DEFAULT, name_of
+
 FILE = ".claude.json"
 LARGEST = 32 << 20
 
@@ -28,7 +28,7 @@ class Accounts:
         places = [config / FILE] if config else []
         if self._user and config in (None, self._user / ".claude", self._user / ".config" / "claude"):
             places.append(self._user / FILE)
-        return next((account for account in map(self._read, places) if account), ONE)
+        return next((account for account in map(self._read, places) if account), DEFAULT)
 
     def _read(self, path: Path) -> str:
         try:
@@ -48,4 +48,4 @@ def _account(path: Path) -> str:
         id = told["oauthAccount"]["accountUuid"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
-    return sha256(f"account {id}".encode("utf-8", "replace")).hexdigest()[:12] if isinstance(id, str) and id else ""
+    return name_of(id) if isinstance(id, str) and id else ""

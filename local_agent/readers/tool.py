@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from ledger.account import DEFAULT
 from local_agent.archive import Archive, Step
 from local_agent.readers import answers, limits, pathtext, sessions
 from local_agent.readers.answers import Answers, File, Found
@@ -84,7 +85,7 @@ class ToolReader:
     While somebody watches the folders (*watched*) and nothing happened in them, they are listed only now and then.
     """
 
-    def __init__(self, tool: Tool, *, book: Thresholds | None = None, account: str = "default") -> None:
+    def __init__(self, tool: Tool, *, book: Thresholds | None = None, account: str = DEFAULT) -> None:
         self.name = tool.name
         self._tool, self._book, self._account = tool, book, account
         self._files: dict[str, File] | None = None

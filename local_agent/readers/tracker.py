@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 
+from ledger.account import DEFAULT
 from local_agent.archive import Archive, Step
 from local_agent.readers import handover, pathtext, sessions, tracker_known
-from local_agent.readers.accounts import ONE
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_dialects import Contents, Unreadable
 from local_agent.readers.tracker_file import Scan, TrackerFile
@@ -49,7 +49,7 @@ class TrackerReader:
     """Reads one tracker database; *zone* is what its local times mean (None: this machine's zone), *account* whose sessions it tracks."""
 
     def __init__(
-        self, path: Path, *, zone: tzinfo | None = None, name: str = "tracker", account: str = ONE, file: TrackerFile | None = None
+        self, path: Path, *, zone: tzinfo | None = None, name: str = "tracker", account: str = DEFAULT, file: TrackerFile | None = None
     ) -> None:
         self.name, self.path = name, path
         self._kept, self._shown = pathtext.kept(str(path)), pathtext.shown(path.name)

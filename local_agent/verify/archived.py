@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ledger.account import DEFAULT
 from ledger.blocks import windows_of
 from local_agent.archive import LOCAL, Archive
 from local_agent.verify.ccusage import Prices
 from local_agent.verify.units import Piece
 
 TYPE = "claude_code"
-ONE = "default"
 Session = tuple[str, str, list[list[Any]]]
 """(its name, its account, its usage rows)"""
 Windows = Mapping[str, list[tuple[int, int]]]
@@ -28,7 +28,7 @@ def sessions(archive: Archive) -> list[Session]:
     for row in archive.store.rows(LOCAL, archive.source, kind="session"):
         body = json.loads(row.body)
         if body.get("session_type") == TYPE and body.get("provenance") == "observed":
-            found.append((body["id"], body.get("account") or ONE, [*older.get(row.ref.id, []), *body.get("usage", [])]))
+            found.append((body["id"], body.get("account") or DEFAULT, [*older.get(row.ref.id, []), *body.get("usage", [])]))
     return found
 
 
@@ -37,7 +37,7 @@ def windows(archive: Archive) -> Windows:
     for row in archive.store.rows(LOCAL, archive.source, kind="limit"):
         body = json.loads(row.body)
         if body.get("tool") == TYPE and body.get("window") == "five_hour":
-            resets.setdefault(body.get("account") or ONE, set()).update(body.get("earlier", ()), [body["resets_at"]])
+            resets.setdefault(body.get("account") or DEFAULT, set()).update(body.get("earlier", ()), [body["resets_at"]])
     return {account: windows_of(found) for account, found in resets.items()}
 
 

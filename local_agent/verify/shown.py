@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ledger.account import DEFAULT
 from ledger.blocks import derive
 from ledger.prices import PICO
 from ledger.session import Row
 from ledger.times import QUARTER, iso
-from local_agent.verify.archived import ONE, Windows
+from local_agent.verify.archived import Windows
 from local_agent.verify.ccusage import Total
 from local_agent.verify.units import Piece
 
@@ -21,7 +22,7 @@ class Shown:
     def blocks(self, pieces: Iterable[Piece], *, anchored: bool = True) -> dict[str, Total]:
         by_account: dict[str, list[Piece]] = {}
         for piece in pieces:
-            by_account.setdefault(self._accounts.get(piece.session, ONE), []).append(piece)
+            by_account.setdefault(self._accounts.get(piece.session, DEFAULT), []).append(piece)
         several = len(set(self._accounts.values())) > 1
         found: dict[str, Total] = {}
         for account, own in sorted(by_account.items()):

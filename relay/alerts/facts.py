@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies
+from ledger.account import DEFAULT
 from ledger.prices import PICO
 from ledger.session import AT, COST, Held, tokens_of
 from ledger.times import DAY, HOUR, MINUTE, QUARTER, parse, zone
@@ -116,7 +117,7 @@ def _windows(view: View, now: int) -> Iterable[Window]:
 
 def _label(shown: dict[str, Any]) -> str:
     """Five hours; of other tools and accounts with their name, since a person may have several."""
-    named = [name for name in (shown["tool"] if shown["tool"] != "claude_code" else "", shown["account"]) if name and name != "default"]
+    named = [name for name in (shown["tool"] if shown["tool"] != "claude_code" else "", shown["account"]) if name and name != DEFAULT]
     return " · ".join([shown["label"], *named])
 
 

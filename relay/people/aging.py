@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from ledger import bodies, record
+from ledger.day_totals import add, date_of, nothing
 from ledger.record import Ref, hash_of
 from ledger.store import AT_ONCE, Head, Row, Store, Tombstone
 from ledger.times import is_zone
@@ -111,7 +111,7 @@ def _batches(found: Iterable[_Old], zone: ZoneInfo) -> Iterator[list[_Old]]:
     """As many sessions as one transaction takes, with the days that they touch. One that is too long for any stays as it is."""
     batch, dates, rows = list[_Old](), set[str](), 0
     for old in sorted(found, key=lambda old: old.last):
-        mine = {_date(row[0], zone) for row in old.usage()}
+        mine = {date_of(row[0], zone) for row in old.usage()}
         if len(mine) + len(old.rows) > AT_ONCE:
             continue
         if batch and len(dates | mine) + rows + len(old.rows) > AT_ONCE:
@@ -128,22 +128,15 @@ def _summed(found: Iterable[_Old], zone: ZoneInfo) -> dict[str, Sums]:
     sums: dict[str, Sums] = {}
     for old in found:
         for at, _, _, model, price_class, *amounts in old.usage():
-            _add(sums.setdefault(_date(at, zone), {}), (old.body.session_type, model, price_class, old.body.project or ""), amounts)
+            name = (old.body.session_type, model, price_class, old.body.project or "")
+            add(sums.setdefault(date_of(at, zone), {}).setdefault(name, nothing()), amounts)
     return sums
-
-
-def _add(sums: Sums, name: tuple[Any, ...], amounts: Sequence[Any]) -> None:
-    total = sums.setdefault(name, [0] * 6 + [None])
-    for place in range(6):
-        total[place] += amounts[place]
-    if amounts[6] is not None:
-        total[6] = round((total[6] or 0) + amounts[6], 9)
 
 
 def _day(head: Head, before: Row | None, date: str, sums: Sums, zone: ZoneInfo) -> Row:
     if before is not None:
         for row in bodies.read("day", before.body).rows:
-            _add(sums, (*row[:3], row[3] or ""), row[4:])
+            add(sums.setdefault((*row[:3], row[3] or ""), nothing()), row[4:])
     rows = [(*name, *total) for name, total in sorted(sums.items())]
     id, body = PREFIX + date, _encode({"date": date, "tz": zone.key, "rows": rows}).decode()
     return Row(Ref("day", id), body, hash_of("day", id, body), head.lease or "", 0)
@@ -159,7 +152,3 @@ def _zone(rows: Iterable[Row]) -> ZoneInfo:
             if name and is_zone(name):
                 return ZoneInfo(name)
     return ZoneInfo("UTC")
-
-
-def _date(at: int, zone: ZoneInfo) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).astimezone(zone).date().isoformat()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ledger.record import Record, Ref
+from ledger.sizes import MAX_BODY
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay
-from local_agent.push.batch import MAX_BODY, Place, compose
+from local_agent.push.batch import Place, compose
 from local_agent.push.mirror import Mirror
 from local_agent.push.transport import Reply
 from tests.agent.relays import KEY_ID, SECRET, SOURCE, URL, ModelRelay, Network
