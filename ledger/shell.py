@@ -19,6 +19,7 @@ from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.serving.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
 from ledger.serving.lane import Lane
 from ledger.serving.live import Live
+from ledger.serving.subscription import Subscription, subscription_of
 from ledger.serving.viewers import Admission, Viewer
 
 THREADS = 8
@@ -270,9 +271,7 @@ class Shell:
             names = {name for name, _ in given}
             await send({"type": "http.response.start", "status": 200, "headers": given + [pair for pair in self._always if pair[0] not in names]})
             await self.live.greet(viewer)
-            ask = asked.arguments
-            sessions = ask.get("sessions", "")
-            await self.live.subscribe(viewer, ask.get("cursor"), ask.get("tz"), int(sessions) if sessions.isascii() and sessions.isdecimal() and len(sessions) < 5 else None)
+            await self.live.subscribe(viewer, _subscription(asked.arguments))
             left = asyncio.ensure_future(_left(receive))
             gone = asyncio.ensure_future(viewer.gone.wait())
             await asyncio.wait({left, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -284,6 +283,11 @@ class Shell:
             self.live.leave(viewer)
             with contextlib.suppress(Exception):  # ending a stream that is gone already
                 await asyncio.wait_for(send({"type": "http.response.body", "body": b"", "more_body": False}), 1)
+
+
+def _subscription(arguments: Mapping[str, str]) -> Subscription:
+    sessions = arguments.get("sessions", "")
+    return subscription_of({**arguments, "sessions": int(sessions) if sessions.isascii() and sessions.isdecimal() and len(sessions) < 5 else None})
 
 
 def _key(tenant: str, asked: Asked) -> Hashable:

@@ -18,6 +18,7 @@ import msgspec
 
 from ledger.errors import LedgerError, Problem
 from ledger.serving.frames import feed_frame, says_nothing
+from ledger.serving.subscription import EVERYTHING, Subscription, subscription_of
 from ledger.serving.viewers import Admission, Frame, Message, Rest, Send, Viewer
 from ledger.times import iso
 from ledger.views.share import owner_of
@@ -231,14 +232,12 @@ class Live:
                     await (self.greet(viewer) if self._first else self._show(viewer))
             case "subscribe":
                 if viewer.may_ask(now):
-                    await self.subscribe(viewer, message.get("cursor"), message.get("tz"), message.get("sessions"))
+                    await self.subscribe(viewer, subscription_of(message))
 
-    async def subscribe(self, viewer: Viewer, cursor: object = None, tz: object = None, sessions: object = None) -> None:
-        """From now on the viewer gets the feed; first what it has missed since *cursor*. Odd values count as not given."""
+    async def subscribe(self, viewer: Viewer, asked: Subscription = EVERYTHING) -> None:
+        """From now on the viewer gets the feed; first what it has missed since its cursor."""
         viewer.subscribed, viewer.turn = False, viewer.turn + 1
-        viewer.tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
-        viewer.sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
-        since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
+        since, viewer.tz, viewer.sessions = asked
         turn, version = viewer.turn, self.version(viewer.tenant)
         feed = await self._in_pool(lambda: self._feed(viewer.tenant, since, viewer.tz, viewer.sessions))
         if viewer.turn != turn or viewer.gone.is_set():
@@ -251,7 +250,7 @@ class Live:
     async def _show(self, viewer: Viewer) -> None:
         """Everything once, for a viewer who asks without subscribing; one who did gets what it missed."""
         if viewer.subscribed:
-            await self.subscribe(viewer, viewer.cursor, viewer.tz, viewer.sessions)
+            await self.subscribe(viewer, Subscription(viewer.cursor, viewer.tz, viewer.sessions))
             return
         feed = await self._in_pool(lambda: self._feed(viewer.tenant, None, viewer.tz, viewer.sessions))
         self.offer(viewer, Frame(feed_frame(feed, None)))

@@ -12,6 +12,7 @@ import msgspec
 
 from ledger.errors import LedgerError, Problem
 from ledger.serving.frames import encode, feed_frame
+from ledger.serving.subscription import EVERYTHING, subscription_of
 from ledger.times import iso
 from relay.live.connections import Connections, Watcher, moved
 from relay.live.fanout import Feed, Gone, Post
@@ -72,7 +73,7 @@ class Sockets:
                 self._subscribe(id, message)
             case "request_data":
                 tenant, _ = self._let_in(id)
-                self._post(id, feed_frame(self._feed(tenant, None, "", 200), None))
+                self._post(id, feed_frame(self._feed(tenant, *EVERYTHING), None))
 
     def _let_in(self, id: str) -> tuple[str, str]:
         """Tenant and key of a connection that may hear more. Raises Gone."""
@@ -82,12 +83,9 @@ class Sockets:
         return known
 
     def _subscribe(self, id: str, asked: Mapping[str, Any]) -> None:
-        """From now on it gets the feed, first what it missed since its cursor. Odd values count as not given."""
+        """From now on it gets the feed, first what it missed since its cursor."""
         known = self._let_in(id)
-        cursor, tz, sessions = asked.get("cursor"), asked.get("tz"), asked.get("sessions")
-        since = cursor if isinstance(cursor, str) and len(cursor) <= 16_384 else None
-        tz = tz if isinstance(tz, str) and len(tz) <= 64 else ""
-        sessions = sessions if isinstance(sessions, int) and not isinstance(sessions, bool) and 0 <= sessions <= 1000 else 200
+        since, tz, sessions = subscription_of(asked)
         # Known before anything is read: a push that comes meanwhile tells it of its news, from the same place on, and then it needs nothing from here.
         watcher = self._connections.subscribed(Watcher(known[0], id, since, tz, sessions, key_id=known[1]))
         feed = self._feed(known[0], since, tz, sessions)
