@@ -77,9 +77,10 @@ class Door:
         return self._counted(found, now)
 
     def _counted(self, found: Entered, now: int) -> Entered:
-        """One request more of this key and of its tenant. Raises Problem 429."""
+        """One request more of this key and of its tenant: what a key asks too much is not taken from the tenant's others. Raises Problem 429."""
+        quota = self._limits.key.take(found.key_id or SHARED, now)
         self._limits.tenant.spend(found.access.tenant, now)
-        return Entered(found.access, found.key_id, found.until, self._limits.key.take(found.key_id or SHARED, now))
+        return Entered(found.access, found.key_id, found.until, quota)
 
     def posts(self, headers: Mapping[str, str], address: str) -> str:
         """The tenant whose old client posts. Raises Problem 401 or 429."""

@@ -124,9 +124,10 @@ class Push:
 
     def _verified(self, found: Any, at: int, headers: Mapping[str, str], body: bytes, now: int) -> Answer:
         signing.near(at, now // 1000)
+        # The key first: what one machine asks too much is not taken from the others of its tenant.
+        quota = self._limits.key.take(headers["relay-key"], now)
         # Beside the reads of the tenant, not among them: busy agents must not lock a page out, nor the other way round.
         self._limits.tenant.spend(f"{found.tenant} pushes", now)
-        quota = self._limits.key.take(headers["relay-key"], now)
         message = wire.read_push(wire.inflate(body) if _is_gzip(headers, body) else body)
         self._addressed(found, message)
         try:

@@ -248,3 +248,11 @@ def test_many_keys_do_not_give_a_tenant_more_than_its_share():
     house.relay.limits.address.rate = house.relay.limits.address.rate.__class__(1e9, 1e9)
     assert [house.ask("/status", key).status_code for key in keys].count(429) == 1
     assert house.ask("/status", house.key(tenant="bob")).status_code == 200
+
+
+def test_a_key_that_asks_too_much_leaves_the_others_of_its_tenant_their_share():
+    house = RelayHouse(RELAY_RATE="10")
+    house.relay.limits.address.rate = house.relay.limits.address.rate.__class__(1e9, 1e9)
+    loud, quiet = house.key(), house.key()
+    assert [house.ask("/status", loud).status_code for _ in range(60)].count(200) == 12
+    assert house.ask("/status", quiet).status_code == 200

@@ -72,6 +72,14 @@ def test_many_machines_do_not_give_a_tenant_more_than_its_share_of_pushes():
     assert alice[0].send(alice[0].message("beat")).status == 200
 
 
+def test_a_machine_that_asks_too_much_leaves_the_others_of_its_tenant_their_share():
+    generous = Buckets(Rate(1e9, 1e9))
+    office = Office(limits=Limits(generous, Buckets(Rate(5, 1)), generous, Buckets(Rate(20, 1))))
+    loud, quiet = office.begun(source="loud"), office.begun(source="quiet")
+    assert [loud.send(loud.message("beat")).status for _ in range(40)].count(200) == 3
+    assert quiet.send(quiet.message("beat")).status == 200
+
+
 def test_an_answer_to_a_push_says_how_many_more_there_may_be():
     office = Office(limits=Limits.usual(10))
     sender = office.sender()
