@@ -111,6 +111,13 @@ def last_part(path: object) -> str:
     return text(whole.rstrip("/").rpartition("/")[2])
 
 
+def pathless(value: object, longest: int = WORDS) -> str:
+    """A text, of a path its last part: a model of one's own may be called by its file, and a column may hold one."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return last_part(value)[:longest] if isinstance(value, str) and _PATH.match(value) else text(value, longest)
+
+
 def json_object(value: object) -> dict[str, object]:
     """The JSON object in *value*; empty where it is none."""
     found = _loaded(value) if isinstance(value, (str, bytes)) else value
@@ -140,12 +147,12 @@ def _tidied(value: object, depth: int) -> object:
     if isinstance(value, list):
         return [each for each in (_tidied(each, depth - 1) for each in value[:100]) if each is not None] if depth else None
     if isinstance(value, str):
-        return last_part(value) if _PATH.match(value) else text(value, 1000)
+        return pathless(value, 1000)
     return value if isinstance(value, bool) else amount(value)
 
 
 def names(value: object) -> list[str]:
-    """Names from a JSON list, a bare name or names between commas, each once, in their order."""
+    """Names from a JSON list, a bare name or names between commas, each once, in their order; of paths the last part."""
     found: object = value
     if isinstance(value, str):
         loaded = _loaded(value) if value.lstrip()[:1] in ("[", '"', "{") else None
@@ -153,7 +160,7 @@ def names(value: object) -> list[str]:
     if isinstance(found, str):
         found = [found]
     parts = found if isinstance(found, (list, dict, tuple)) else []
-    return list(dict.fromkeys(filter(None, (text(part) for part in parts if isinstance(part, str)))))
+    return list(dict.fromkeys(filter(None, (pathless(part) for part in parts if isinstance(part, str)))))
 
 
 def _loaded(value: str | bytes) -> object:

@@ -141,7 +141,9 @@ class Report:
         said: dict[str, object] = {"version": VERSION, "boot": self._boot, "uptime_s": int(self._monotonic() - self._began)}
         if whole:
             said |= {"os": sys.platform, "name": self._settings.name, "tz": self._settings.tz}
-        unwell = {name: report["state"] for name, report in self._eyes.reports.items() if report["state"] == "unreadable"}
+        reports = dict(self._eyes.reports)
+        called = Privacy(self._settings.privacy).readers(reports)
+        unwell = {called[name]: report["state"] for name, report in reports.items() if report["state"] == "unreadable"}
         held = self.delivery.mirror.stubs() if self.delivery else []
         extras = {"readers": unwell, "refused": len(held), "clock_offset_ms": self.delivery.clock_offset_ms if self.delivery else 0,
                   "disk": "" if self._archive.disk == "ok" else self._archive.disk}  # fmt: skip

@@ -16,9 +16,9 @@ BEGIN, END = "<!-- fields: begin -->", "<!-- fields: end -->"
 NAMES = "a name: as it is, as an alias, sealed, or not at all, by `--privacy`"
 WORDS = {
     "session": {
-        "id": "the tool's own session id", "session_type": "which tool", "start_time": "when it began", "end_time": "when it ended",
+        "id": "the tool's own session id, or the name of a file that holds none", "session_type": "which tool", "start_time": "when it began", "end_time": "when it ended",
         "last_activity": "when it last did something", "is_active": "whether it goes on", "stale": "whether it says so without a sign of life",
-        "total_messages": "how many messages", "models_used": "which models", "estimated_tokens": "all tokens together",
+        "total_messages": "how many messages", "models_used": "which models, paths cut to their last part", "estimated_tokens": "all tokens together",
         "conversation_id": "the tool's id of the conversation; if it is no UUID, left out unless names may leave", "project": f"last part of the folder's path; {NAMES}",
         "title": f"the title that the tool gave it, never a prompt; {NAMES}", "git_branch": f"the branch; {NAMES}", "machine": "the machine's name",
         "account": "which of the tool's accounts, as a keyed hash or `default`", "metadata": "what a tracker wrote down beside (at most 4 KiB); left out unless names may leave",
@@ -30,7 +30,7 @@ WORDS = {
     "block": {
         "id": "the tracker's id", "start_time": "when it began", "end_time": "when it ended", "session_type": "which tool", "total_sessions": "how many sessions",
         "total_tokens": "how many tokens", "efficiency_score": "as the tracker says", "is_complete": "whether it is over", "tracker": "which tracker, as a hash",
-        "columns": "the tracker's further columns; text left out unless names may leave",
+        "columns": "the tracker's further columns, paths cut to their last part; text left out unless names may leave",
     },
     "limit": {
         "tool": "which tool", "account": "which account, as above", "window": "five hours or a week", "used_percent": "how much is used", "resets_at": "when it resets",

@@ -175,7 +175,7 @@ def _instant(nanos: Any) -> int | None:
 
 
 def _model(attributes: dict[str, Any]) -> str:
-    return untidy.text(attributes.get("model"), 100) or "unknown"
+    return untidy.pathless(attributes.get("model"), 100) or "unknown"
 
 
 def _is_fast(attributes: dict[str, Any]) -> bool:

@@ -71,7 +71,7 @@ def _breakdown(value: dict[str, Any]) -> list[tuple[str, list[int], float | None
         counts = [untidy.count(part.get(name)) for name in ("inputTokens", "outputTokens", "cacheCreationTokens", "cacheReadTokens")]
         cost = untidy.first_positive(part.get("cost"))
         if any(counts) or cost:
-            found.append((untidy.text(part.get("modelName")) or "unknown", counts, min(cost, 9e6) or None))
+            found.append((untidy.pathless(part.get("modelName")) or "unknown", counts, min(cost, 9e6) or None))
     return found
 
 

@@ -6,7 +6,7 @@ leaves. Prompts, answers and whole paths are in no record, so there is nothing o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -22,6 +22,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:\d\d)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FOLDED_PATH = re.compile(r"(?<!\S)-\S+")
 """Claude Code names a project's folder after its whole path, every separator written as a dash."""
+TRACKER = "tracker "
+"""How a reader's name begins where there are several trackers; then comes the name of its file."""
 LONGEST_SEALED = 336
 """Bytes of a name that is sealed: with nonce, tag and base64 no longer than relays let a name be."""
 
@@ -94,8 +96,17 @@ class Privacy:
 
     def machine(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What readers say of trouble names files and folders; what state they are in does not."""
-        readers = {name: self._reader(report) for name, report in mapping(body.get("readers")).items()}
+        reports = mapping(body.get("readers"))
+        called = self.readers(reports)
+        readers = {called[name]: self._reader(report) for name, report in reports.items()}
         return {**body, "readers": readers} if readers else dict(body)
+
+    def readers(self, names: Iterable[str]) -> dict[str, str]:
+        """What all these readers are called elsewhere. Of several trackers each is named after its file, which may not leave."""
+        told = {name: name for name in names}
+        if self.mode == NAMES:
+            return told
+        return told | {name: f"{TRACKER}{number}" for number, name in enumerate(sorted(name for name in told if name.startswith(TRACKER)), 1)}
 
     def _reader(self, report: object) -> dict[str, Any]:
         shown = {name: value for name, value in mapping(report).items() if name != "detail"}

@@ -108,7 +108,7 @@ class Rollout:
         if kind == "session_meta":
             self._meta(payload, at)
         elif kind == "turn_context":
-            self.state["model"] = untidy.text(payload.get("model")) or self.state.get("model")
+            self.state["model"] = untidy.pathless(payload.get("model")) or self.state.get("model")
         elif kind == "event_msg" and at is not None:
             self._event(payload, at)
 

@@ -121,7 +121,7 @@ class Chat:
             self.answers[id] = [at, TALK]
             return
         counts = [untidy.count(tokens.get(kind)) for kind in ("input", "output", "cached", "thoughts", "tool", "total")]
-        self.answers[id] = [at, untidy.text(message.get("model")) or UNKNOWN, *counts]
+        self.answers[id] = [at, untidy.pathless(message.get("model")) or UNKNOWN, *counts]
 
     def _time(self, name: str, at: int | None, *, earliest: bool = False) -> None:
         known = self.state.get(name)

@@ -145,7 +145,7 @@ def _take_message(result: Found, session: str, id: str, entry: Mapping[str, obje
         cached = tokens.get("cache")
         cache: dict[str, object] = cached if isinstance(cached, dict) else {}
         counts = [untidy.count(each) for each in (tokens.get("input"), tokens.get("output"), tokens.get("reasoning"), cache.get("write"), cache.get("read"))]
-        model, cost = untidy.text(entry.get("modelID")) or UNKNOWN, untidy.first_positive(entry.get("cost")) or None
+        model, cost = untidy.pathless(entry.get("modelID")) or UNKNOWN, untidy.first_positive(entry.get("cost")) or None
     result.answers.setdefault(session, {})[id] = [at, model, *counts, cost]
 
 

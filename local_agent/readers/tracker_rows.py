@@ -167,7 +167,7 @@ def _column(name: str, value: object, times: dict[str, int]) -> object:
     if name == "project_path":
         return untidy.last_part(value) or None
     if isinstance(value, (str, bytes)):
-        return untidy.text(value)
+        return untidy.pathless(value)
     return untidy.amount(value) if isinstance(value, (int, float)) else None
 
 

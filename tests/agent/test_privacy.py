@@ -116,6 +116,15 @@ def test_readers_tell_what_state_they_are_in_and_no_path_of_a_project(tmp_path: 
     assert "atlas" not in str(told) and ("detail" in told) == (privacy == "names")
 
 
+def test_of_several_trackers_the_files_are_named_only_if_names_may_leave(tmp_path: Path) -> None:
+    for privacy in sorted(RULES):
+        with opened(tmp_path / f"{privacy}.db", privacy) as laptop:
+            laptop.keep({"name": "laptop", "readers": {"codex": {"state": "ok"}, "tracker b.db": {"state": "ok"}, "tracker a.db": {"state": "unreadable"}}}, "machine", "me")
+            told = {name: report["state"] for name, report in laptop.leaves()["machine", "me"]["readers"].items()}
+        files = {"tracker a.db": "unreadable", "tracker b.db": "ok"} if privacy == "names" else {"tracker 1": "unreadable", "tracker 2": "ok"}
+        assert told == {"codex": "ok", **files}
+
+
 @pytest.mark.parametrize("privacies", list(itertools.permutations(sorted(RULES), 2)))
 def test_another_rule_tells_every_session_anew_and_nothing_else(tmp_path: Path, privacies: tuple[str, str]) -> None:
     with opened(tmp_path / "a.db", privacies[0]) as laptop:

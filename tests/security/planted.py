@@ -15,7 +15,7 @@ from tests.agent.test_codex import Rollout
 from tests.agent.test_gemini import chat, gemini, user
 from tests.agent.test_opencode import Database, message
 from tests.agent.trackers import Tracker, a_row
-from tests.agent.transcripts import Home, line
+from tests.agent.transcripts import OPUS, Home, line
 
 EACH = 25
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -46,9 +46,10 @@ def secrets(seed: int = 4711) -> list[str]:
     return found
 
 
-PLACES = ("prompt", "answer", "thinking", "tool argument", "tool result", "path above", "codex prompt", "codex answer", "codex path", "gemini prompt", "gemini answer", "opencode path")
+PLACES = ("prompt", "answer", "thinking", "tool argument", "tool result", "path above", "codex prompt", "codex answer", "codex path", "gemini prompt", "gemini answer", "opencode path",
+          "model path", "codex model path", "gemini model path", "opencode model path", "tracker model path", "tracker column path")
 """Where things stand that never leave."""
-NAMES = ("folder", "branch", "title", "codex branch", "opencode title", "tracker path", "tracker metadata", "tracker metadata name", "tracker conversation", "tracker column", "folded folder")
+NAMES = ("folder", "branch", "title", "codex branch", "opencode title", "tracker path", "tracker metadata", "tracker metadata name", "tracker conversation", "tracker column", "tracker file", "folded folder")
 """Where names stand, and what trackers wrote down: they leave only if names may."""
 
 
@@ -70,7 +71,19 @@ def plant(root: Path) -> tuple[set[str], set[str]]:
     (root / "opencode").mkdir()
     _opencode(root / "opencode", left)
     _tracker(root / "sessions.db", left)
-    return hidden, names
+    with closing(Tracker(root / another(left["tracker file"][0]), "v1")) as tracker:
+        tracker.write(**a_row(900))
+    return hidden, names - set(left["tracker file"][1:])
+
+
+def another(secret: str) -> str:
+    """What a second tracker's file is called."""
+    return f"{secret.replace('/', '_')}.db"
+
+
+def model(left: dict[str, list[str]], place: str, number: int) -> str:
+    """A model of one's own, which its server calls by the path of its file."""
+    return f"/home/{left[place][number % len(left[place])].replace('/', '_')}/models/{place.partition(' ')[0]}.gguf"
 
 
 def _claude(home: Home, left: dict[str, list[str]]) -> None:
@@ -84,7 +97,7 @@ def _claude(home: Home, left: dict[str, list[str]]) -> None:
             {"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": f"export KEY={take('tool argument')}", "file_path": f"/etc/{take('tool argument')}"}},
         ]  # fmt: skip
         cwd = f"/home/alice/{take('path above').replace('/', '_')}/{take('folder').replace('/', '_')}"
-        answer = line(f"msg_{number}", session=id, cwd=cwd, gitBranch=take("branch"))
+        answer = line(f"msg_{number}", session=id, cwd=cwd, gitBranch=take("branch"), model=model(left, "model path", number) if number % 2 else OPUS)
         answer["message"]["content"] = content
         asked = {"type": "user", "sessionId": id, "cwd": cwd, "timestamp": answer["timestamp"], "uuid": f"q{number}", "message": {"role": "user", "content": f"my key is {take('prompt')}"}}
         result = {**asked, "uuid": f"r{number}", "message": {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": take("tool result")}]}, "toolUseResult": {"stdout": take("tool result")}}
@@ -99,6 +112,7 @@ def _codex(home: Path, left: dict[str, list[str]]) -> None:
         id = f"019a97b0-85be-7e60-9c60-{number:012x}"
         path = f"/home/{left['codex path'][number % len(left['codex path'])].replace('/', '_')}/work"
         rollout = Rollout(id, cwd=path, git={"branch": left["codex branch"][number % len(left["codex branch"])]})
+        rollout.lines[1]["payload"]["model"] = model(left, "codex model path", number)
         rollout.lines[0]["payload"]["instructions"] = left["codex prompt"][number % len(left["codex prompt"])]
         rollout.say("event_msg", {"type": "user_message", "message": left["codex prompt"][number % len(left["codex prompt"])]})
         rollout.say("event_msg", {"type": "agent_message", "message": left["codex answer"][number % len(left["codex answer"])]})
@@ -111,7 +125,7 @@ def _gemini(home: Path, left: dict[str, list[str]]) -> None:
     chats.mkdir(parents=True)
     said: list[dict[str, Any]] = []
     for number, (prompt, answer) in enumerate(zip(left["gemini prompt"], left["gemini answer"], strict=False)):
-        said += [user(f"u{number}") | {"content": prompt}, gemini(f"g{number}", input=10, output=5) | {"content": answer}]
+        said += [user(f"u{number}") | {"content": prompt}, gemini(f"g{number}", input=10, output=5) | {"content": answer, "model": model(left, "gemini model path", number)}]
     (chats / "session-2026.json").write_text(json.dumps(chat(*said)))
 
 
@@ -122,11 +136,12 @@ def _opencode(home: Path, left: dict[str, list[str]]) -> None:
             path = f"/home/{left['opencode path'][number % len(left['opencode path'])].replace('/', '_')}/work"
             id = f"ses_{number:026}"
             database.session(id, title)
-            database.say(message(f"msg_{number}", input=5, output=5) | {"sessionID": id, "path": {"cwd": path, "root": path}})
+            database.say(message(f"msg_{number}", input=5, output=5) | {"sessionID": id, "path": {"cwd": path, "root": path}, "modelID": model(left, "opencode model path", number)})
 
 
 def _tracker(path: Path, left: dict[str, list[str]]) -> None:
     tracker = Tracker(path, "v1")
+    tracker.database.execute("ALTER TABLE real_sessions ADD COLUMN log_file TEXT")
     with closing(tracker):
         for number in range(EACH):
             def take(place: str, number: int = number) -> str:
@@ -136,6 +151,7 @@ def _tracker(path: Path, left: dict[str, list[str]]) -> None:
             tracker.write(**a_row(
                 number, metadata=json.dumps(metadata), project_path=f"/srv/{take('path above').replace('/', '_')}/{take('tracker path').replace('/', '_')}",
                 conversation_id=take("tracker conversation"), five_hour_block_id=take("tracker column"),
+                log_file=f"/var/{take('tracker column path').replace('/', '_')}/log.txt", models_used=json.dumps([model(left, "tracker model path", number)]),
             ))  # fmt: skip
 
 

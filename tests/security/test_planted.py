@@ -62,7 +62,7 @@ class Laptop:
         options = {
             "home": str(at / "agent"), "relay": self.house.url, "key": relay.text, "no_defaults": True, "privacy": privacy, "tz": "UTC", "name": "laptop",
             "transcripts": [str(at / "claude")], "codex": str(at / "codex"), "gemini": str(at / "gemini"), "opencode": str(at / "opencode"),
-            "trackers": [str(at / "sessions.db")],
+            "trackers": [str(path) for path in sorted(at.glob("*.db"))],
         }  # fmt: skip
         return once.run(settings.load(options, environ={}, user=at))
 

@@ -33,7 +33,7 @@ from local_agent.readers.claude.tables import (
     WIDTH,
     Words,
     lines_of,
-    plain,
+    model_of,
     tokens_of,
 )
 from local_agent.readers.claude.totals import Totals
@@ -221,7 +221,7 @@ class Book:
         if known is None:
             model, speed, tier, geo, long, unreported = kind
             flags = [name for name, holds in (("batch", tier == "batch"), ("fast", speed == "fast"), (f"long:{long // 1000}", long), ("us", geo == "us")) if holds]
-            known = self._kinds[kind] = self._class_id((plain(model or "") or UNKNOWN, "+".join(flags) or "standard", int(not unreported)))
+            known = self._kinds[kind] = self._class_id((model_of(model or "") or UNKNOWN, "+".join(flags) or "standard", int(not unreported)))
         return known
 
     def _class_id(self, key: tuple[str, str, int]) -> int:

@@ -58,6 +58,15 @@ def plain(name: str) -> str:
     return _UNPRINTABLE.sub("", name)[:LONGEST_NAME]
 
 
+def model_of(name: str) -> str:
+    """A model's name; one that is called by the path of its file is called by the last part of it, for paths do not leave."""
+    if "/" in name or "\\" in name:
+        from ledger.untidy import pathless
+
+        name = pathless(name)
+    return plain(name)
+
+
 def prepare(sql: sqlite3.Connection) -> bool:
     """Make the tables; False if they were there."""
     there = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE name IN ('claude_days', 'claude_rivals')")}
