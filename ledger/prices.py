@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from typing import Protocol
 from zlib import crc32
 
 PICO = 1_000_000_000_000
@@ -23,6 +24,14 @@ KINDS = ("input", "output", "write_5m", "write_1h", "read")
 FLAGS = ("batch", "fast", "us")
 STANDARD, UNDIVIDED = "standard", "undivided"
 """Classes of a request at list price, and of tokens that nobody told the kinds of: those have no price."""
+
+
+class Thresholds(Protocol):
+    """The part of the price book that readers ask, so that they need not load it."""
+
+    def long_threshold(self, model: str, at_ms: int, /) -> int | None:
+        """Prompt tokens above which a whole request belongs to the class "long:N" (N in thousands); None: there is no such class."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,7 @@ class PriceBook:
         return found
 
     def long_threshold(self, model: str, at_ms: int) -> int | None:
-        """Prompt tokens above which a whole request belongs to the class "long:N" (N in thousands)."""
+        """See Thresholds."""
         row = self._row(model, at_ms)
         tiers = row.get("long") if row else None
         return min(int(tier) for tier in tiers) * 1000 if isinstance(tiers, dict) and tiers else None

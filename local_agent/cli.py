@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from local_agent.commands.terminal import Ink
     from local_agent.settings import Settings
 
-FILTERS = ("project", "model", "machine", "session_type")
 DONE, FAILED, MISUSED, MISCONFIGURED = 0, 1, 2, 78
 Command = Callable[["Settings", argparse.Namespace], int]
 
@@ -214,6 +213,7 @@ def verify(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def export(settings: Settings, options: argparse.Namespace) -> int:
+    from ledger.export import FILTERS
     from local_agent.commands import takeout
 
     wanted = {name: value for name in FILTERS if (value := getattr(options, name))}

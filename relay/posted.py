@@ -19,8 +19,8 @@ from ledger.errors import Problem
 from ledger.prices import STANDARD, UNDIVIDED
 from ledger.record import Record
 from ledger.strict import NotStrict, strict_json
+from ledger.times import QUARTER
 
-QUARTER_MS = 15 * 60_000
 ALIVE_MS = 24 * 3600_000
 PARTS = ("active_sessions", "recent_sessions", "analytics", "five_hour_blocks")
 _LARGEST = 32 * 1024
@@ -198,7 +198,7 @@ def _tokens(item: Mapping[str, Any]) -> int:
 def _usage(item: Mapping[str, Any], start: int, models: Sequence[str]) -> list[Any]:
     counts = [untidy.count(item.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
     cost = untidy.first_positive(*(item.get(name) for name in ("real_cost", "cost_estimate", "estimated_cost")))
-    at = [start - start % QUARTER_MS, start, start, models[0] if len(models) == 1 else "unknown"]
+    at = [start - start % QUARTER, start, start, models[0] if len(models) == 1 else "unknown"]
     read = untidy.count(item.get("cache_read_tokens"))
     rest = max(0, _tokens(item) - sum(counts) - read)
     divided = [[*at, STANDARD, *counts, 0, read, 0, cost or None]] if any(counts) or read or cost else []

@@ -11,6 +11,7 @@ import msgspec
 from ledger.errors import Busy, Conflict, Problem
 from ledger.otlp import fold, http
 from ledger.otlp.signals import Told
+from ledger.prices import Thresholds
 from ledger.record import Record, Ref
 from ledger.store import Store
 from ledger.views.view import TELEMETRY
@@ -24,7 +25,7 @@ _LARGEST = 64 << 10
 class Telemetry:
     """Takes exports. *on_change* hears of the tenants to whom one brought news."""
 
-    def __init__(self, store: Store, book: fold.Thresholds, clock: Callable[[], int], on_change: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, book: Thresholds, clock: Callable[[], int], on_change: Callable[[str], None]) -> None:
         self._store, self._book, self._clock, self._on_change = store, book, clock, on_change
 
     def take(self, tenant: str, source: str, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:

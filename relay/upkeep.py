@@ -23,6 +23,7 @@ from ledger.day_totals import date_of
 from ledger.errors import Conflict, LedgerError
 from ledger.store import AT_ONCE, Head, Tombstone
 from ledger.stores import Ledger
+from ledger.times import DAY
 from ledger.words import many
 from relay.keys import KeyRing
 from relay.people.aging import drop_days, fold_away
@@ -31,7 +32,6 @@ from relay.people.tenants import Tenants
 from relay.people.terms import days
 from relay.scrub import scrub
 
-DAY_MS = 24 * 3600_000
 WELL_BEHIND_DAYS = 30
 """So long after the horizon a source that never came again is forgotten."""
 AGAIN_MS = 3600_000
@@ -123,14 +123,14 @@ class Upkeep:
                 continue
             posted = head.source.startswith("~")  # what an old client posted has no days worth keeping
             longest = keep if posted else totals and max(keep, totals)
-            if longest is not None and head.last_seen < now - (longest + WELL_BEHIND_DAYS) * DAY_MS:
+            if longest is not None and head.last_seen < now - (longest + WELL_BEHIND_DAYS) * DAY:
                 self._store.forget(tenant, head.source)
                 self._on_change(tenant)
                 done = replace(done, forgotten=done.forgotten + 1)
             elif posted:
-                done = replace(done, retired=done.retired + self._retire(tenant, head, now - keep * DAY_MS))
-            elif head.last_seen < now - (keep + WELL_BEHIND_DAYS) * DAY_MS:
-                done = replace(done, retired=done.retired + self._fold(tenant, head, now - keep * DAY_MS, totals))
+                done = replace(done, retired=done.retired + self._retire(tenant, head, now - keep * DAY))
+            elif head.last_seen < now - (keep + WELL_BEHIND_DAYS) * DAY:
+                done = replace(done, retired=done.retired + self._fold(tenant, head, now - keep * DAY, totals))
         return done
 
     def _fold(self, tenant: str, head: Head, horizon: int, totals: int | None) -> int:
@@ -139,7 +139,7 @@ class Upkeep:
         try:
             count = fold_away(self._store, tenant, head, horizon, now=now)
             if totals is not None and (there := self._store.head(tenant, head.source)) is not None:
-                first = date_of((now // DAY_MS - totals) * DAY_MS, UTC)
+                first = date_of((now // DAY - totals) * DAY, UTC)
                 count += drop_days(self._store, tenant, there, first, now=now)
         except Conflict:
             return 0  # it came back

@@ -10,15 +10,16 @@ Pure: what was known of the session and what came make what is known now. The bo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from ledger.account import DEFAULT
 from ledger.otlp.signals import Asked, Point, Told
+from ledger.prices import Thresholds
 from ledger.record import Record
+from ledger.times import QUARTER
 
-QUARTER_MS = 15 * 60_000
 MARKS = 600
 SERIES = 120
 ROWS_KEPT = 150
@@ -28,12 +29,6 @@ BOOKS = "otel"
 
 Body = dict[str, Any]
 Row = list[Any]
-
-
-class Thresholds(Protocol):
-    """What is asked of the price book."""
-
-    def long_threshold(self, model: str, at_ms: int, /) -> int | None: ...
 
 
 def fold(before: Body | None, told: Iterable[Told], book: Thresholds) -> Body:
@@ -115,7 +110,7 @@ def _count(rows: dict[Any, Row], books: Body, point: Point) -> None:
 
 def _row(rows: dict[Any, Row], at: int, model: str, price_class: str) -> Row:
     """The row for a moment. One at the exact beginning of a quarter-hour has a row of its own."""
-    quarter = at - at % QUARTER_MS
+    quarter = at - at % QUARTER
     row = rows.setdefault((quarter, at == quarter, model, price_class), [quarter, at, at, model, price_class, 0, 0, 0, 0, 0, 0, None])
     row[1], row[2] = min(row[1], at), max(row[2], at)
     return row

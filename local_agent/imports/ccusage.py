@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from ledger import untidy
 from ledger.account import DEFAULT
 from ledger.errors import Misuse
+from ledger.times import QUARTER
 from ledger.views.accounts import family
 from local_agent.imports.items import BLOCK, DAY, SESSION, Item, LeftOut
 from local_agent.imports.stream import items
 
 ORIGIN = "imported from ccusage"
-QUARTER_MS = 15 * 60_000
 SHAPES = {"daily": "day", "session": "session", "sessions": "session", "blocks": "block", "projects": "day"}
 COARSE = {"weekly", "monthly"}
 TOOLS = (("claude", "claude_code"), ("gpt", "codex"), ("codex", "codex"), ("o1", "codex"), ("o3", "codex"), ("o4", "codex"), ("gemini", "gemini"))
@@ -127,7 +127,7 @@ def _session(value: dict[str, Any]) -> Item | LeftOut:
     if not found:
         return LeftOut("a session without use")
     tool = tool_of(found[0][0], _agent(value))
-    at = last - last % QUARTER_MS
+    at = last - last % QUARTER
     body: dict[str, object] = {
         "id": id, "session_type": tool, "start_time": first, "end_time": last, "last_activity": last, "is_active": False,
         "models_used": [model for model, _, _ in found], "estimated_tokens": sum(sum(counts) for _, counts, _ in found),

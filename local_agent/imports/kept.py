@@ -5,18 +5,16 @@ agent runs: whoever holds the archive then makes the records.
 """
 from __future__ import annotations
 
-import json
 import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ledger.record import Record, Ref
 from ledger.views.accounts import family
 from local_agent.archive import LOCAL, Archive, Step
 from local_agent.fastjson import decode, encode
 from local_agent.imports.items import DAY, SESSION, Item
-from local_agent.readers import sessions
+from local_agent.readers import handover, sessions
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS import_files(id TEXT PRIMARY KEY, name TEXT NOT NULL, origin TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
@@ -212,11 +210,11 @@ def _tell(step: Step, kind: str, key: str, body: dict[str, object]) -> None:
     if kind == SESSION:
         sessions.declare(step, DECLARER, key, body)
         return
-    step.put(Record(kind, key, json.dumps(body, separators=(",", ":"), ensure_ascii=False)))
+    handover.put(step, kind, key, body)
 
 
 def _withdraw(step: Step, kind: str, key: str) -> None:
     if kind == SESSION:
         sessions.withdraw(step, DECLARER, key)
     else:
-        step.delete(Ref(kind, key))
+        handover.delete(step, kind, key)

@@ -17,9 +17,8 @@ from zoneinfo import ZoneInfo
 
 from ledger.day_totals import add, date_of, nothing
 from ledger.record import hash_of
+from ledger.times import DAY
 from local_agent.push.mirror import Database, Mirror, as_blob
-
-DAY_MS = 86_400_000
 
 OURS = """t.tenant = :tenant AND t.source = :source AND t.code IS NULL
   AND t.lease = (SELECT lease FROM ledger_heads h WHERE h.tenant = :tenant AND h.source = :source)"""
@@ -44,7 +43,7 @@ class Aged:
 
 def oldest_kept(now_ms: int, keep_days: int) -> int:
     """Sessions whose last sign of life is before this moment are old. It moves once a day, at midnight UTC."""
-    return (now_ms // DAY_MS - keep_days) * DAY_MS
+    return (now_ms // DAY - keep_days) * DAY
 
 
 def days_of(aged: Iterable[Aged], tz: str) -> dict[str, list[list[Any]]]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ledger.errors import Full
 from local_agent.archive import Archive, Step
@@ -31,6 +31,8 @@ from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ledger.prices import Thresholds
+
 NAME = "claude_code"
 STEP_LINES = 2_500
 STEP_BYTES = 256 << 20
@@ -43,12 +45,6 @@ PRIVACY, PLAIN = "privacy of claude_code", "names"
 NAMED = 3
 MANY = 100
 """So many unreadable places are named; the others are counted."""
-
-
-class Thresholds(Protocol):
-    """The part of the price book that a reader asks: above how many prompt tokens a model costs more."""
-
-    def long_threshold(self, model: str, at_ms: int, /) -> int | None: ...
 
 
 class ClaudeReader:

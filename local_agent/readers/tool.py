@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ledger.account import DEFAULT
 from local_agent.archive import Archive, Step
@@ -19,13 +19,14 @@ from local_agent.readers.answers import Answers, File, Found
 from local_agent.readers.lines import Place
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_rows import UUID
-from local_agent.readers.usage import Answer, Thresholds, rows
+from local_agent.readers.usage import Answer, rows
+
+if TYPE_CHECKING:
+    from ledger.prices import Thresholds
 
 Facts = dict[str, object]
 MOST_AT_ONCE = 200
 """Files whose findings are committed together: sessions of many small files are added up once for all of them."""
-
-
 LISTED_EVERY_MS = 25_000
 """A watched folder is listed this often all the same: a watch may miss what a folder that is just being made holds."""
 

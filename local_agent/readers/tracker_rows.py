@@ -12,11 +12,10 @@ from hashlib import sha256
 
 from ledger import untidy
 from ledger.prices import STANDARD, UNDIVIDED
-from ledger.times import iso_or_none
+from ledger.times import QUARTER, iso_or_none
 from local_agent.readers.tracker_dialects import Table, Values
 from local_agent.readers.tracker_times import TIMES, times_of
 
-QUARTER_MS = 15 * 60 * 1000
 BLOCK_MS = 5 * 3600 * 1000
 ALIVE_MS = 24 * 3600 * 1000
 """A row that says it is active is believed for this long after its newest sign of life."""
@@ -147,7 +146,7 @@ def _usage(row: Values, start: int, models: list[str]) -> list[list[object]]:
 
     A total that its kinds do not reach has a row of its own for the rest.
     """
-    at = [start - start % QUARTER_MS, start, start, models[0] if len(models) == 1 else "unknown"]
+    at = [start - start % QUARTER, start, start, models[0] if len(models) == 1 else "unknown"]
     counts = [untidy.count(row.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
     read = untidy.count(row.get("cache_read_tokens"))
     cost = reported_cost(row) or None

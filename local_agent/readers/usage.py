@@ -3,9 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-QUARTER_MS = 15 * 60 * 1000
+from ledger.times import QUARTER
+
+if TYPE_CHECKING:
+    from ledger.prices import Thresholds
+
 UNKNOWN = "unknown"
 
 Row = list[object]
@@ -34,12 +38,6 @@ class Answer:
         return self.prompt + self.output
 
 
-class Thresholds(Protocol):
-    """The part of the price book that readers ask: above how many prompt tokens a model costs more."""
-
-    def long_threshold(self, model: str, at_ms: int, /) -> int | None: ...
-
-
 def price_class(answer: Answer, book: Thresholds | None) -> str:
     threshold = book.long_threshold(answer.model, answer.at) if book else None
     return f"long:{threshold // 1000}" if threshold and answer.prompt > threshold else "standard"
@@ -55,7 +53,7 @@ def rows(answers: Iterable[Answer], book: Thresholds | None = None) -> list[Row]
     classes = {}
     for answer in answers:
         name = classes[id(answer)] = answer.price_class if answer.price_class != "standard" else price_class(answer, book)
-        at = answer.at - answer.at % QUARTER_MS
+        at = answer.at - answer.at % QUARTER
         found.setdefault((at, answer.at == at, answer.model, name), []).append(answer)
     return sorted((_row(at, model, name, group) for (at, _, model, name), group in found.items()), key=lambda row: (row[1], row[3], row[4]))
 

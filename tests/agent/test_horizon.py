@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ledger.record import Record, Ref
+from ledger.times import DAY
 from local_agent.archive import LOCAL, Archive
-from local_agent.push.horizon import DAY_MS, Aged, DayHorizon, days_of, oldest_kept
+from local_agent.push.horizon import Aged, DayHorizon, days_of, oldest_kept
 from local_agent.push.mirror import Mirror
 
 TODAY = 1_795_000_000_000
@@ -48,7 +49,7 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
 
 
 def test_a_relay_that_keeps_everything_gets_everything(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 900 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 900 * DAY))
     laptop.mirror.note(keep_days=None)
     assert laptop.kinds() == [("session", "old")]
 
@@ -63,8 +64,8 @@ def test_what_the_tool_said_it_cost_is_added_up_by_day_and_stays_unknown_where_n
 
 
 def test_an_old_session_becomes_a_day(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
-    laptop.write("new", a_session(TODAY - 3 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
+    laptop.write("new", a_session(TODAY - 3 * DAY))
     laptop.mirror.note(keep_days=30)
     found = laptop.truth()
     [day] = [ref for ref in found if ref[0] == "day"]
@@ -75,7 +76,7 @@ def test_an_old_session_becomes_a_day(laptop: Laptop) -> None:
 
 
 def test_what_the_relay_had_of_it_is_deleted_in_the_ordinary_way(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
     with laptop.archive.store.transaction() as sql:
         sql.execute("INSERT INTO mirror_rows SELECT kind, id, hash FROM ledger_rows")
     assert laptop.truth() == {}
@@ -86,9 +87,9 @@ def test_what_the_relay_had_of_it_is_deleted_in_the_ordinary_way(laptop: Laptop)
 
 
 def test_its_older_usage_goes_with_it(laptop: Laptop) -> None:
-    at = TODAY - 40 * DAY_MS
+    at = TODAY - 40 * DAY
     laptop.write("old", a_session(at, more=1))
-    usage = {"session": "old", "usage": [[at - DAY_MS, at - DAY_MS, at, "haiku", "standard", 7, 0, 0, 0, 0, 1, 0.25]]}
+    usage = {"session": "old", "usage": [[at - DAY, at - DAY, at, "haiku", "standard", 7, 0, 0, 0, 0, 1, 0.25]]}
     laptop.write("old/1", json.dumps(usage), kind="usage")
     laptop.mirror.note(keep_days=30)
     found = laptop.truth()
@@ -97,16 +98,16 @@ def test_its_older_usage_goes_with_it(laptop: Laptop) -> None:
 
 
 def test_a_resumed_session_comes_back_and_its_day_goes(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
     laptop.mirror.note(keep_days=30)
     assert [kind for kind, _ in laptop.kinds()] == ["day"]
-    laptop.write("old", a_session(TODAY - DAY_MS))
+    laptop.write("old", a_session(TODAY - DAY))
     assert laptop.kinds() == [("session", "old")]
 
 
 def test_a_forgotten_old_session_leaves_its_day_too(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
-    laptop.write("older", a_session(TODAY - 40 * DAY_MS, project="secret"))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
+    laptop.write("older", a_session(TODAY - 40 * DAY, project="secret"))
     laptop.mirror.note(keep_days=30)
     laptop.truth()
     laptop.archive.forget(Ref("session", "older"))
@@ -118,15 +119,15 @@ def test_sessions_age_as_days_pass_with_no_change_at_all(laptop: Laptop) -> None
     laptop.write("s", a_session(TODAY))
     laptop.mirror.note(keep_days=30)
     assert laptop.kinds(TODAY) == [("session", "s")]
-    assert [kind for kind, _ in laptop.kinds(TODAY + 32 * DAY_MS)] == ["day"]
+    assert [kind for kind, _ in laptop.kinds(TODAY + 32 * DAY)] == ["day"]
     laptop.mirror.note(keep_days=400)
-    assert laptop.kinds(TODAY + 32 * DAY_MS) == [("session", "s")]
+    assert laptop.kinds(TODAY + 32 * DAY) == [("session", "s")]
 
 
 def test_a_session_found_later_that_is_already_old_is_aged_at_once(laptop: Laptop) -> None:
     laptop.mirror.note(keep_days=30)
     laptop.truth()
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
     assert [kind for kind, _ in laptop.kinds()] == ["day"]
 
 
@@ -138,24 +139,24 @@ def test_records_that_are_no_sessions_stay(laptop: Laptop) -> None:
 
 
 def test_days_are_those_of_the_machines_zone() -> None:
-    late = 1_760_000_000_000 - 1_760_000_000_000 % DAY_MS + 23 * HOUR
+    late = 1_760_000_000_000 - 1_760_000_000_000 % DAY + 23 * HOUR
     aged = [Aged("codex", "p", ((late, late, late, "m", "standard", 1, 0, 0, 0, 0, 1, None),))]
     assert list(days_of(aged, "UTC")) == ["2025-10-09"]
     assert list(days_of(aged, "Asia/Tokyo")) == ["2025-10-10"]
 
 
 def test_the_edge_moves_once_a_day() -> None:
-    assert oldest_kept(10 * DAY_MS, 3) == oldest_kept(11 * DAY_MS - 1, 3) == 7 * DAY_MS
+    assert oldest_kept(10 * DAY, 3) == oldest_kept(11 * DAY - 1, 3) == 7 * DAY
 
 
 def test_day_totals_have_a_horizon_of_their_own(laptop: Laptop) -> None:
-    laptop.write("old", a_session(TODAY - 40 * DAY_MS))
-    laptop.write("older", a_session(TODAY - 400 * DAY_MS))
+    laptop.write("old", a_session(TODAY - 40 * DAY))
+    laptop.write("older", a_session(TODAY - 400 * DAY))
     laptop.mirror.note(keep_days=30, keep_totals_days=None)
     assert [kind for kind, _ in laptop.kinds()] == ["day", "day"]
     laptop.mirror.note(keep_totals_days=90)
     [(kind, date)] = laptop.kinds()
-    assert (kind, date) == ("day", days_date(TODAY - 40 * DAY_MS))
+    assert (kind, date) == ("day", days_date(TODAY - 40 * DAY))
     laptop.mirror.note(keep_totals_days=None)
     assert len(laptop.kinds()) == 2  # nothing was lost: the archive keeps everything
 

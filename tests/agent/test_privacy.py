@@ -12,8 +12,9 @@ import pytest
 
 from ledger import bodies
 from ledger.record import Record, Ref, hash_of
+from ledger.times import DAY
 from local_agent.archive import LOCAL, Archive
-from local_agent.push.horizon import DAY_MS, DayHorizon
+from local_agent.push.horizon import DayHorizon
 from local_agent.push.mirror import Mirror
 from local_agent.push.privacy import Privacy
 from local_agent.push.sealing import Seal
@@ -146,7 +147,7 @@ def test_an_alias_stays_one_and_names_that_were_none_stay_none(tmp_path: Path) -
 
 @pytest.mark.parametrize("privacy", sorted(RULES))
 def test_days_of_old_sessions_name_projects_by_the_rule(tmp_path: Path, privacy: str) -> None:
-    at = NOW - 40 * DAY_MS
+    at = NOW - 40 * DAY
     with opened(tmp_path / "a.db", privacy) as laptop:
         laptop.mirror.note(keep_days=30)
         laptop.keep(SESSION | {"start_time": at, "last_activity": at})
