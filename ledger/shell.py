@@ -14,7 +14,7 @@ from typing import Any
 
 from ledger.clock import now_ms
 from ledger.errors import Busy, Full, LedgerError, Problem
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.serving.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
 from ledger.serving.lane import Lane
@@ -31,18 +31,18 @@ _KNOWN, WHOLE = "relay.asked", "relay.whole"
 log = logging.getLogger("shell")
 
 
-Admit = Callable[[Asked], Admission]
-Native = Callable[[Asked, bytes], Answer]
-Logger = Callable[[Asked, int, int, float], None]
+Admit = Callable[[Request], Admission]
+Native = Callable[[Request, bytes], Answer]
+Logger = Callable[[Request, int, int, float], None]
 
 
-def _asked(scope: Mapping[str, Any]) -> Asked:
+def _asked(scope: Mapping[str, Any]) -> Request:
     headers: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name, text = raw.decode("latin-1"), value.decode("latin-1")
         headers[name] = f"{headers[name]},{text}" if name in headers else text
     client = scope.get("client")
-    return Asked(scope.get("method", "GET"), scope["path"], scope["query_string"].decode("latin-1"), headers, client[0] if client else "")
+    return Request(scope.get("method", "GET"), scope["path"], scope["query_string"].decode("latin-1"), headers, client[0] if client else "")
 
 
 class Shell:
@@ -56,7 +56,7 @@ class Shell:
         live: Live,
         admit: Admit,
         *,
-        who: Callable[[Asked], str | None] | None = None,
+        who: Callable[[Request], str | None] | None = None,
         native: Mapping[str, Native] | None = None,
         sockets: Sequence[str] = ("/ws",),
         streams: Sequence[str] = ("/v1/live",),
@@ -64,7 +64,7 @@ class Shell:
         logger: Logger | None = None,
         clock: Callable[[], int] = now_ms,
         kept: Kept | None = None,
-        refusal: Callable[[Asked, Problem], Answer] = lambda asked, problem: problem_answer(problem),
+        refusal: Callable[[Request, Problem], Answer] = lambda asked, problem: problem_answer(problem),
     ) -> None:
         self.live, self._admit, self._who, self._native = live, admit, who, native or {}
         self._sockets, self._streams = frozenset(sockets), frozenset(streams)
@@ -134,7 +134,7 @@ class Shell:
         if self._logger:
             self._logger(asked, answer.status if answer else 200, len(answer.body) if answer else 0, time.perf_counter() - began)
 
-    async def _answer(self, asked: Asked, scope: Any, receive: Any, send: Any) -> Answer | None:
+    async def _answer(self, asked: Request, scope: Any, receive: Any, send: Any) -> Answer | None:
         native = self._native.get(asked.path) if asked.method != "OPTIONS" else None  # a browser's first question is the app's everywhere
         if native is not None:
             body = await read_body(scope, receive, BIGGEST_BODY)
@@ -150,15 +150,15 @@ class Shell:
             return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
         return await self._kept_answer(tenant, asked, scope, send)
 
-    def _whose(self, asked: Asked) -> str | None:
+    def _whose(self, asked: Request) -> str | None:
         """The tenant whose kept answers the caller may have. Raises Problem."""
         return self._who(asked) if self._who and asked.method == "GET" else None
 
-    def _look(self, tenant: str, asked: Asked) -> Answer | None:
+    def _look(self, tenant: str, asked: Request) -> Answer | None:
         tag, packed = asked.headers.get("if-none-match", "").encode("latin-1"), "gzip" in asked.headers.get("accept-encoding", "")
         return self._kept.look(_key(tenant, asked), self.live.version(tenant), self._clock(), if_none_match=tag, gzip_ok=packed)
 
-    async def _kept_answer(self, tenant: str, asked: Asked, scope: Any, send: Any) -> Answer | None:
+    async def _kept_answer(self, tenant: str, asked: Request, scope: Any, send: Any) -> Answer | None:
         """From what is kept; else from the app, once for all who ask the same at this moment."""
         key = _key(tenant, asked)
         for _ in range(2):
@@ -186,7 +186,7 @@ class Shell:
             landed.set()
             self._flying.pop(key, None)
 
-    async def _send(self, scope: Any, send: Any, answer: Answer, asked: Asked, receive: Any) -> None:
+    async def _send(self, scope: Any, send: Any, answer: Answer, asked: Request, receive: Any) -> None:
         headers = complete(answer, self._always)
         if "headers" in asked.note:
             names = {name for name, _ in headers}
@@ -203,7 +203,7 @@ class Shell:
 
     # Live viewers.
 
-    async def _let_in(self, asked: Asked) -> Admission:
+    async def _let_in(self, asked: Request) -> Admission:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._admit, asked)
 
     async def _socket(self, scope: Any, receive: Any, send: Any) -> None:
@@ -213,7 +213,7 @@ class Shell:
         if self._logger:
             self._logger(asked, status, 0, time.perf_counter() - began)
 
-    async def _watched(self, asked: Asked, scope: Any, receive: Any, send: Any) -> int:
+    async def _watched(self, asked: Request, scope: Any, receive: Any, send: Any) -> int:
         """Serve a viewer to its end; 101, or the status it was refused with."""
         try:
             if asked.path not in self._sockets:
@@ -262,7 +262,7 @@ class Shell:
             await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
             await send({"type": "websocket.http.response.body", "body": answer.body})
 
-    async def _stream(self, asked: Asked, scope: Any, receive: Any, send: Any) -> None:
+    async def _stream(self, asked: Request, scope: Any, receive: Any, send: Any) -> None:
         admission = await self._let_in(asked)
         viewer = self.live.join(admission, send, is_sse=True, abort=scope.get("abort", _nothing))
         try:
@@ -290,11 +290,11 @@ def _subscription(arguments: Mapping[str, str]) -> Subscription:
     return subscription_of({**arguments, "sessions": int(sessions) if sessions.isascii() and sessions.isdecimal() and len(sessions) < 5 else None})
 
 
-def _key(tenant: str, asked: Asked) -> Hashable:
+def _key(tenant: str, asked: Request) -> Hashable:
     return tenant, asked.path, asked.query, asked.headers.get("origin"), asked.headers.get("host")
 
 
-def _noted(asked: Asked) -> Headers:
+def _noted(asked: Request) -> Headers:
     """Headers that whoever let the caller in wants it to have."""
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in asked.note.get("headers", {}).items()]
 
@@ -326,7 +326,7 @@ def _with_rest(kept: Answer, fresh: Answer) -> Answer:
     return Answer(kept.status, [*kept.headers, *rest], kept.body) if rest else kept
 
 
-def _problem_of(error: Exception, asked: Asked) -> Problem:
+def _problem_of(error: Exception, asked: Request) -> Problem:
     """What a caller hears of a failure: never more than it can act on."""
     if isinstance(error, Problem):
         return error

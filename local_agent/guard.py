@@ -6,28 +6,15 @@ something; nothing that changes something is a GET, and what a form could send i
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from ledger.errors import Problem
+from ledger.http.request import Request
 
 NAMES = ("localhost", "127.0.0.1", "[::1]")
 SAFE = ("GET", "HEAD", "OPTIONS")
 DATA = ("/api", "/ws", "/v1", "/metrics", "/healthz")
 """Paths that hold data; the rest is the page itself, which holds none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the guard looks at; header names in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-
-    @property
-    def origin(self) -> str | None:
-        return self.headers.get("origin")
 
 
 class Guard:
@@ -36,7 +23,7 @@ class Guard:
     def __init__(self, port: Callable[[], int], *, origins: Callable[[], frozenset[str]]) -> None:
         self._port, self._origins = port, origins
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: Request) -> None:
         """Raises Problem 403 for whoever may not."""
         if asked.headers.get("host", "").lower() not in self._hosts():
             raise Problem(403, "host", "this address is not the agent's: open http://localhost and its port")
@@ -45,7 +32,7 @@ class Guard:
         elif not self.is_own(asked.origin):
             self._check_foreign(asked)
 
-    def _check_without_origin(self, asked: Asked) -> None:
+    def _check_without_origin(self, asked: Request) -> None:
         """Curl and scripts send none; a browser that sends none says at least from where it comes."""
         site = asked.headers.get("sec-fetch-site", "none").lower()
         if site in ("none", "same-origin"):
@@ -55,7 +42,7 @@ class Guard:
         if asked.method not in SAFE or not opens_the_page or asked.path.startswith(DATA):
             raise Problem(403, "origin", "pages of other sites may not ask the agent")
 
-    def _check_foreign(self, asked: Asked) -> None:
+    def _check_foreign(self, asked: Request) -> None:
         if not self.is_allowed(asked.origin or ""):
             raise Problem(403, "origin", "this page may not ask the agent: a person can allow it with AGENT_ORIGINS")
         if asked.method not in SAFE:

@@ -15,15 +15,15 @@ from werkzeug.exceptions import HTTPException
 from ledger.api import read_api
 from ledger.errors import Problem
 from ledger.http import page
-from ledger.http.asked import Asked as Request
 from ledger.http.reads import Access, Reads
+from ledger.http.request import Request
 from ledger.otlp import LARGEST, PATHS
 from ledger.serving.live import Live
 from ledger.serving.viewers import Admission, Viewer
 from ledger.shell import Shell
 from ledger.times import iso
 from local_agent.archive import LOCAL
-from local_agent.guard import Asked, Guard
+from local_agent.guard import Guard
 
 JSON = "application/json"
 OURS = Access(LOCAL, "local", None)
@@ -70,7 +70,7 @@ class Serving:
         }]  # fmt: skip
 
     def admit(self, asked: Request) -> Admission:
-        self.guard.check(Asked(asked.method, asked.path, asked.headers))
+        self.guard.check(asked)
         return Admission(LOCAL)
 
     def who(self, asked: Request) -> str | None:
@@ -89,7 +89,7 @@ def create_app(serving: Serving, live: Live) -> Flask:
 
     @app.before_request
     def guarded() -> Response | None:
-        asked = Asked(request.method, request.path, {name.lower(): value for name, value in request.headers.items()})
+        asked = Request(request.method, request.path, "", {name.lower(): value for name, value in request.headers.items()}, "")
         serving.guard.check(asked)
         return Response(status=204, headers=serving.guard.preflight(asked.origin)) if request.method == "OPTIONS" else None
 

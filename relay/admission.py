@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from ledger.errors import Problem
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from ledger.serving.viewers import Admission
 from relay.access import ANY, Door
 from relay.limits import address_of
@@ -22,7 +22,7 @@ class Admissions:
     def __init__(self, door: Door, tickets: Tickets, origins: Origins) -> None:
         self._door, self._tickets, self._origins = door, tickets, origins
 
-    def admit(self, asked: Asked) -> Admission:
+    def admit(self, asked: Request) -> Admission:
         """Raises Problem 401, 403 or 429."""
         origin, ticket = asked.headers.get("origin", ""), asked.arguments.get("ticket", "")
         self._origins.must_be_ours(origin, asked.headers.get("host", ""))

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import IO
 
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from ledger.times import iso
 
 _KEY = re.compile(r"sr_(push|read|admin)_[A-Za-z0-9_]*")
@@ -74,7 +74,7 @@ class AccessLog:
         self.answers: dict[int, int] = {}
         self.seconds = 0.0
 
-    def __call__(self, asked: Asked, status: int, size: int, seconds: float) -> None:
+    def __call__(self, asked: Request, status: int, size: int, seconds: float) -> None:
         self.answers[status] = self.answers.get(status, 0) + 1
         if status != 101 and not asked.path.endswith("/v1/live"):
             self.seconds += seconds  # a channel that stays open is not an answer that takes long
@@ -91,7 +91,7 @@ class AccessLog:
                 except (OSError, ValueError):
                     return  # nobody reads our log any more
 
-    def _line(self, at: float, asked: Asked, status: int, size: int, seconds: float) -> str:
+    def _line(self, at: float, asked: Request, status: int, size: int, seconds: float) -> str:
         when, path, took = iso(int(at * 1000)), clean(asked.path[:300]), round(seconds * 1000, 2)
         who = [(name, asked.note[name]) for name in ("tenant", "key") if name in asked.note]
         if self._json:

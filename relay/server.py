@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from ledger.errors import LedgerError, Problem
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from ledger.serving.kept import Answer
 from ledger.serving.server import serve
 from ledger.shell import Shell
@@ -27,7 +27,7 @@ log = logging.getLogger("relay")
 def shell_of(relay: Relay) -> Shell:
     """*relay* behind the thin shell, with the push answered without Flask."""
 
-    def push(asked: Asked, body: bytes) -> Answer:
+    def push(asked: Request, body: bytes) -> Answer:
         address = address_of(asked.client)
         status, headers, answer = relay.push.answer(asked.method, asked.path, asked.headers, body, address=address)
         if status == 200:
@@ -35,7 +35,7 @@ def shell_of(relay: Relay) -> Shell:
             asked.note["key"] = asked.headers["relay-key"][-12:]
         return Answer(status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], answer)
 
-    def who(asked: Asked) -> str | None:
+    def who(asked: Request) -> str | None:
         if asked.path.endswith(_NOT_KEPT):
             return None
         entered = relay.door.known(asked.headers, address_of(asked.client))
@@ -44,7 +44,7 @@ def shell_of(relay: Relay) -> Shell:
         asked.note.update(tenant=entered.access.tenant, key=entered.key_id[-12:] or "shared", headers=entered.quota)
         return entered.access.tenant
 
-    def refusal(asked: Asked, problem: Problem) -> Answer:
+    def refusal(asked: Request, problem: Problem) -> Answer:
         body, headers = words_of(problem, asked.method, asked.path)
         return Answer(problem.status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], body)
 

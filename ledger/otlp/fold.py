@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ledger.account import DEFAULT
-from ledger.otlp.signals import Asked, Point, Told
+from ledger.otlp.signals import ApiRequest, Point, Told
 from ledger.prices import Thresholds
 from ledger.record import Record
 from ledger.times import QUARTER
@@ -37,7 +37,7 @@ def fold(before: Body | None, told: Iterable[Told], book: Thresholds) -> Body:
     books = {"marks": [], "floor": 0, "events": None, "series": {}, **body.get(BOOKS, {})}
     rows = {(row[0], row[1] == row[0] == row[2], row[3], row[4]): list(row) for row in body.get("usage", ())}
     for each in sorted(told, key=lambda each: each.at):
-        if isinstance(each, Asked):
+        if isinstance(each, ApiRequest):
             _ask(rows, books, each, book)
         elif isinstance(each, Point):
             _count(rows, books, each)
@@ -60,7 +60,7 @@ def _about(body: Body, told: Told) -> None:
         body["metadata"] = {**body.get("metadata", {}), **told.about}
 
 
-def _ask(rows: dict[Any, Row], books: Body, asked: Asked, book: Thresholds) -> None:
+def _ask(rows: dict[Any, Row], books: Body, asked: ApiRequest, book: Thresholds) -> None:
     if not _is_news(books, asked):
         return
     first = books["events"]
@@ -80,7 +80,7 @@ def _ask(rows: dict[Any, Row], books: Body, asked: Asked, book: Thresholds) -> N
         row[11] = round((row[11] or 0) + asked.cost, 9)
 
 
-def _is_news(books: Body, asked: Asked) -> bool:
+def _is_news(books: Body, asked: ApiRequest) -> bool:
     """Whether the request was not told before; from now on it was."""
     if asked.at <= books["floor"] or any(mark == asked.mark for mark, _ in books["marks"]):
         return False

@@ -32,7 +32,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Told):
+class ApiRequest(Told):
     """One request. *mark* tells it from every other; *counts* are input, output, cache written and read."""
 
     mark: str
@@ -136,7 +136,7 @@ def _request(record: dict[str, Any], attributes: dict[str, Any], now: int) -> To
         return "a request without tokens"
     model = _model(attributes)
     mark = _mark(who[0], who[1], attributes.get("event.sequence"), attributes.get("request_id"), model, counts)
-    return Asked(*who, mark, model, counts, min(cost, 9e6), _is_fast(attributes))  # type: ignore[arg-type]
+    return ApiRequest(*who, mark, model, counts, min(cost, 9e6), _is_fast(attributes))  # type: ignore[arg-type]
 
 
 def _point(point: dict[str, Any], attributes: dict[str, Any], name: str, now: int) -> Told | str | None:

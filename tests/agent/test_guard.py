@@ -4,7 +4,8 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import Problem
-from local_agent.guard import Asked, Guard
+from ledger.http.request import Request
+from local_agent.guard import Guard
 
 FOREIGN, EVIL = "https://relay.example.org", "https://evil.example"
 
@@ -14,11 +15,11 @@ def guard() -> Guard:
     return Guard(lambda: 3001, origins=lambda: frozenset({FOREIGN}))
 
 
-def asked(method: str = "GET", path: str = "/api/sessions", host: str = "localhost:3001", **headers: str) -> Asked:
-    return Asked(method, path, {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}})
+def asked(method: str = "GET", path: str = "/api/sessions", host: str = "localhost:3001", **headers: str) -> Request:
+    return Request(method, path, "", {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}, "")
 
 
-def verdict(guard: Guard, request: Asked) -> int:
+def verdict(guard: Guard, request: Request) -> int:
     try:
         guard.check(request)
     except Problem as problem:

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from ledger import shell
 from ledger.errors import Busy, LedgerError, Problem
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from ledger.serving.bridge import environ_of
 from ledger.serving.kept import Answer, Kept
 from ledger.serving.live import Live
@@ -49,19 +49,19 @@ class House:
         new = cursor != str(self.number)
         return {"cursor": str(self.number), "head": str(self.number), "records": [{"key": "x" * (30_000 if self.number == 99 else 1), "tz": tz, "sessions": sessions}] if new else []}
 
-    def admit(self, asked: Asked) -> Admission:
+    def admit(self, asked: Request) -> Admission:
         if asked.arguments.get("ticket") == "no":
             raise Problem(401, "unknown-key")
         return Admission(asked.arguments.get("tenant", "alice"), lambda: self.allowed)
 
-    def who(self, asked: Asked) -> str | None:
+    def who(self, asked: Request) -> str | None:
         self.callers.append(asked.client)
         if asked.path == "/kept" and asked.query == "much":
             raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
         asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
         return asked.headers.get("x-tenant", "alice") if asked.path == "/kept" else None
 
-    def native(self, asked: Asked, body: bytes) -> Answer:
+    def native(self, asked: Request, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
 
     def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes] | Iterator[bytes]:

@@ -154,11 +154,11 @@ def test_a_page_that_this_relay_served_under_another_name_may_watch(house):
 
 def admit(house, text, origin="https://relay.example.org", **headers):
     from ledger.errors import Problem
-    from ledger.http.asked import Asked
+    from ledger.http.request import Request
 
     given = {"host": "relay.example.org", **({"origin": origin} if origin else {}), **headers}
     try:
-        return house.relay.admissions.admit(Asked("GET", "/ws", f"ticket={text}" if text else "", given, "192.0.2.1")).tenant
+        return house.relay.admissions.admit(Request("GET", "/ws", f"ticket={text}" if text else "", given, "192.0.2.1")).tenant
     except Problem as problem:
         return problem.status
 
@@ -199,10 +199,10 @@ def test_a_script_may_watch_with_its_key_in_a_header_but_never_in_the_address(ho
 
 
 def test_a_viewer_stays_as_long_as_the_key(house):
-    from ledger.http.asked import Asked
+    from ledger.http.request import Request
 
     key = house.key()
-    admission = house.relay.admissions.admit(Asked("GET", "/ws", "", {"authorization": f"Bearer {key}"}, ""))
+    admission = house.relay.admissions.admit(Request("GET", "/ws", "", {"authorization": f"Bearer {key}"}, ""))
     assert admission.still()
     house.relay.ring.revoke(KeyText.parse(key).id)
     assert not admission.still()

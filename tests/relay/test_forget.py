@@ -185,11 +185,11 @@ def test_a_tenant_is_gone_with_everything_of_it_and_its_keys_stay_shut(house):
 
 
 def test_a_live_viewer_of_what_was_forgotten_is_cut_off(quick):
-    from ledger.http.asked import Asked
+    from ledger.http.request import Request
 
     key = quick.key("read", "zebra")
     pushed(quick)
-    admission = quick.relay.admissions.admit(Asked("GET", "/v1/live", "", {"authorization": f"Bearer {key}"}, "10.0.0.1"))
+    admission = quick.relay.admissions.admit(Request("GET", "/v1/live", "", {"authorization": f"Bearer {key}"}, "10.0.0.1"))
     assert admission.still()
     quick.relay.office.forget("t", "tenant", "zebra", "zebra")
     assert not admission.still()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ledger.errors import Busy
-from ledger.http.asked import Asked
 from ledger.http.gauges import labelled
+from ledger.http.request import Request
 from relay.health import AHEAD_MS, STALLED_MS
 from relay.server import Housekeeper, shell_of
 from relay.upkeep import Done
@@ -142,7 +142,7 @@ def test_a_clock_that_was_set_right_by_minutes_is_no_trouble(house: RelayHouse) 
 def test_what_is_long_or_never_the_same_is_not_kept_to_be_answered_again(house: RelayHouse, path: str, kept: bool) -> None:
     headers = {"authorization": f"Bearer {house.key()}"}
     house.relay.door.enter(headers, "a")
-    asked = Asked("GET", path, "", headers, "127.0.0.1")
+    asked = Request("GET", path, "", headers, "127.0.0.1")
     assert (shell_of(house.relay)._who(asked) == "alice") is kept  # type: ignore[misc]
 
 

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from ledger.http.asked import Asked
+from ledger.http.request import Request
 from relay.keys import KeyRing
 from relay.logs import AccessLog, clean, configure
 from tests.ledger.ledgerkit import StoppedClock
@@ -57,7 +57,7 @@ def test_an_answer_is_a_line_with_who_asked():
     for form, read in (("text", str), ("json", json.loads)):
         out = io.StringIO()
         log = AccessLog(form, out)
-        log(Asked("GET", "/sessions\n", "ticket=secret", {}, "192.0.2.1", {"tenant": "alice", "key": "abc"}), 200, 12, 0.0015)
+        log(Request("GET", "/sessions\n", "ticket=secret", {}, "192.0.2.1", {"tenant": "alice", "key": "abc"}), 200, 12, 0.0015)
         log.write()
         assert read(out.getvalue()) and out.getvalue().count("\n") == 1 and "secret" not in out.getvalue() and "alice" in out.getvalue()
         assert log.answers == {200: 1}
@@ -68,7 +68,7 @@ def test_lines_that_are_not_written_do_not_fill_the_memory(monkeypatch):
     out = io.StringIO()
     log = AccessLog("text", out)
     for _ in range(10):
-        log(Asked("GET", "/", "", {}, ""), 200, 0, 0.0)
+        log(Request("GET", "/", "", {}, ""), 200, 0, 0.0)
     log.write()
     assert (out.getvalue().count("\n"), log.answers) == (3, {200: 10})
 
@@ -77,7 +77,7 @@ def test_a_log_that_nobody_reads_stops_nothing():
     closed = io.StringIO()
     closed.close()
     log = AccessLog("text", closed)
-    log(Asked("GET", "/", "", {}, ""), 200, 0, 0.0)
+    log(Request("GET", "/", "", {}, ""), 200, 0, 0.0)
     log.write()
 
 

@@ -214,13 +214,13 @@ def test_a_link_opens_nothing_but_reads() -> None:
 
 
 def test_a_live_ticket_of_a_link_leads_to_what_the_link_shows() -> None:
-    from ledger.http.asked import Asked
+    from ledger.http.request import Request
 
     house = furnished()
     key = shared(house, shows=["totals"])
     ticket = json.loads(house.ask("/v1/live-tickets", key, method="POST", Origin=PAGE).data)["ticket"]
-    admission = house.relay.admissions.admit(Asked("GET", "/ws", f"ticket={ticket}", {"origin": PAGE, "host": "relay.example.org"}, "10.0.0.1"))
-    by_key = house.relay.admissions.admit(Asked("GET", "/v1/live", "", {"authorization": f"Bearer {key}"}, "10.0.0.1"))
+    admission = house.relay.admissions.admit(Request("GET", "/ws", f"ticket={ticket}", {"origin": PAGE, "host": "relay.example.org"}, "10.0.0.1"))
+    by_key = house.relay.admissions.admit(Request("GET", "/v1/live", "", {"authorization": f"Bearer {key}"}, "10.0.0.1"))
     assert admission.tenant == by_key.tenant != "alice" and admission.tenant.startswith("alice|")
     told = json.dumps(house.relay.feed(admission.tenant, None, "", 1000))
     assert SECRET not in told and '"tokens"' in told

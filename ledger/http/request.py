@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 
 @dataclass(slots=True)
-class Asked:
+class Request:
     """*headers* has lower-case names; *note* is filled in for the access log."""
 
     method: str
@@ -16,6 +16,11 @@ class Asked:
     headers: dict[str, str]
     client: str
     note: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str | None:
+        """The page that asks; None for programs, which send none."""
+        return self.headers.get("origin")
 
     @property
     def arguments(self) -> dict[str, str]:
