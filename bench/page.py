@@ -24,7 +24,7 @@ from bench.table import Figure
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-FIRST_VISIT = """const fs = require('fs'), later = /^(detail|empty|sample|pairing|popovers|push|sealed|shared|panel|search|query|export)\\.js$/;
+FIRST_VISIT = """const fs = require('fs'), later = /^(detail|empty|sample|pairing|popovers|push|sealed|notes|panel|search|query|export)\\.js$/;
 const all = ['index.html', 'css/app.css', 'vendor/preact.js', ...fs.readdirSync('js').filter((f) => f.endsWith('.js') && !later.test(f)).map((f) => 'js/' + f)];
 console.log(all.reduce((sum, f) => sum + require('zlib').brotliCompressSync(fs.readFileSync(f)).length, fs.statSync('vendor/geist-latin.woff2').size));"""
 """The bytes of all files that a first visit loads unasked, compressed as a static host does it. Run by node in dashboard/."""

@@ -1,10 +1,5 @@
 // Where the data comes from. Pure: clock, sockets, requests and storage are handed in, so that tests need not wait.
-//
-//   connecting -> live          the agent on this computer sends its feed
-//              -> relay-live    the relay answers, and a machine reported to it lately
-//              -> relay-cached  the relay answers, but no machine has reported lately
-//              -> stored        neither answers; the last state this browser saw
-//              -> none          neither answers and this browser never saw anything
+// Its states and what each means: types.d.ts.
 
 export const TIMERS = {
   hedge: 250, // ask the relay too when the agent has not answered by then
@@ -21,17 +16,16 @@ export const TIMERS = {
 export function connect(o) {
   const T = o.timers ?? TIMERS, clock = o.clock ?? (() => Date.now()), visible = o.visible ?? (() => true);
   const later = o.later ?? ((fn, wait) => setTimeout(fn, wait)), cancel = o.cancel ?? ((id) => clearTimeout(id));
-  let state = "", why = "", stopped = false, have = false, stored = false, role = o.hint, known = false;
+  let state = /** @type {State|""} */ (""), why = "", stopped = false, have = false, stored = false, role = o.hint, known = false;
   let agent = /** @type {Home|null} */ (null), relay = /** @type {Home|null} */ (null);
-  const began = clock();
-  let lost = began, asking = false, looking = true;
+  let began = clock(), lost = began, asking = /** @type {Home|null} */ (null), looking = true;
   const timer = {};
   const set = (name, fn, wait) => { cancel(timer[name]); timer[name] = later(fn, wait); };
   /** One live channel: to the agent, or to the relay. @param {Role} to */
   const channel = (to) => ({ to, home: /** @type {Home|null} */ (null), ws: /** @type {any} */ (null), live: false, armed: 0, dialling: false, failed: -Infinity });
   const A = channel("agent"), R = channel("relay");
 
-  /** @param {string} next @param {string} [reason] */
+  /** @param {State} next @param {string} [reason] */
   function go(next, reason = "") {
     if (stopped || (next === state && reason === why)) return;
     state = next; why = reason;
@@ -66,8 +60,8 @@ export function connect(o) {
     c.dialling = true;
     const sock = await o.socket(home, c.to);
     c.dialling = false;
+    if (stopped || c.ws || (c === R && (A.live || home !== relay))) return sock?.close();
     if (!sock) { c.failed = clock(); return; }
-    if (stopped || c.ws || (c === R && A.live)) return sock.close();
     c.ws = sock; c.home = home;
     const dead = later(() => { if (c.ws === sock && !c.live) drop(c); }, c === A ? T.giveUp : T.request);
     sock.onopen = () => sock.send(o.subscribe(o.cursor(home.base)));
@@ -148,17 +142,16 @@ export function connect(o) {
   // ---- the relay
   async function ask() {
     cancel(timer.poll);
-    if (stopped || A.live || asking || R.live) return;
+    if (stopped || A.live || R.live || (relay && asking === relay)) return;
     if (!relay) return settle("");
-    asking = true;
-    const home = relay;
+    const home = asking = relay, still = () => !stopped && !A.live && home === relay; // its key may be forgotten meanwhile
     let a = await o.feed(home, o.cursor(home.base), T.request);
-    if (a.kind === "feed" && !stopped && !A.live && !o.apply(a.feed, home.base, true)) {
+    if (a.kind === "feed" && still() && !o.apply(a.feed, home.base, true)) {
       a = await o.feed(home, "", T.request);
-      if (a.kind === "feed" && !A.live) o.apply({ ...a.feed, full: true }, home.base, true);
+      if (a.kind === "feed" && still()) o.apply({ ...a.feed, full: true }, home.base, true);
     }
-    asking = false;
-    if (stopped || A.live || home !== relay) return;
+    if (asking === home) asking = null;
+    if (!still()) return home === relay ? undefined : ask();
     have ||= a.kind === "feed";
     if (a.kind === "same") o.alive(a.at);
     if (a.kind === "feed" || a.kind === "same") { relayIs(); if (clock() - R.failed > T.patience) dial(R, relay); }
@@ -174,9 +167,16 @@ export function connect(o) {
   function late() { if (state === "connecting" && clock() - began >= T.giveUp && (stored || !(asking || looking || A.dialling || A.ws))) fallback(); }
 
   // ---- start
-  (async () => {
+  /** Nothing is shown yet but what this browser kept. */
+  function begin() {
+    began = clock(); have = stored = false; asking = null;
     go("connecting");
-    o.load().then((found) => { stored = found; });
+    o.load().then((found) => { stored = found; if (found && state === "none") go("stored", why); });
+    later(late, T.giveUp);
+    later(() => { if (state === "connecting") fallback(); }, T.patient);
+  }
+  (async () => {
+    begin();
     o.early?.().then((feed) => { if (feed && !have && !stopped) have = o.apply(feed, o.self, true); });
     const assumed = role ? assume(role) : null;
     if (role === "relay" && relay?.key) ask(); // not waiting for what the browser says about permissions
@@ -185,8 +185,6 @@ export function connect(o) {
     if (role === "agent") dial(A, agent); else if (relay?.key && !have) ask();
     look().then(schedule);
     later(() => { if (!A.live) ask(); }, T.hedge);
-    later(late, T.giveUp);
-    later(() => { if (state === "connecting") fallback(); }, T.patient);
   })();
 
   return {
@@ -197,8 +195,8 @@ export function connect(o) {
       for (const c of [A, R]) if (c.ws) { arm(c, c.ws); if (c.live) c.ws.send('{"type":"ping"}'); }
       if (!A.live) { probe(); ask(); }
     },
-    /** Pairings or permission changed: think again about who there is. @param {boolean} [forgotten] what was shown is gone */
-    async again(forgotten) { const k = role; if (forgotten) have = stored = false; drop(R); await assume(k); lost = clock(); if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
+    /** Pairings or permission changed: think again about who there is. @param {boolean} [gone] with what was shown */
+    async again(gone) { drop(R); R.failed = -Infinity; if (gone) begin(); await assume(role); lost = clock() - T.hedge; if (!A.live) { if (agent) dial(A, agent); ask(); schedule(); } },
     /** The network is gone: a relay is asked again, not waited for. */
     offline() { drop(R); },
     stop() { stopped = true; for (const k in timer) cancel(timer[k]); drop(A); drop(R); },

@@ -18,8 +18,8 @@ function Command({ text }) {
   return html`<div class="cmd"><code id="cmd">${text}</code><button class="btn" onClick=${copy}>${done ? "Copied" : "Copy"}</button><span class="sr" role="status">${done ? "Copied" : ""}</span></div>`;
 }
 /** Paste a link or a key: the same as opening the link. */
-function Paste({ pair, why }) {
-  const [wrong, set] = useState(why);
+function Paste({ pair }) {
+  const [wrong, set] = useState("");
   const take = async (e) => { e.preventDefault(); const box = e.currentTarget.elements.namedItem("link"), text = box.value; box.value = ""; set(await pair(text)); };
   return html`<form class="cmd paste" onSubmit=${take}><input name="link" type="password" autocomplete="off" spellcheck=${false} aria-label="Pairing link or read key" aria-describedby="paste-wrong" placeholder="Pairing link or read key" /><button class="btn">Connect</button></form>
     <p id="paste-wrong" class="bad" role="alert">${wrong}</p>`;
@@ -32,8 +32,8 @@ const AWAY = {
   locked: [...UNPAIRED, "answers, and wants a read key"],
   none: [...UNPAIRED, "not paired with this browser"],
 };
-/** @param {{on: any, here: boolean, local: string, role: string, relay: {key?: string}|null, wrong: string}} p here: served from this computer; local: may an agent here be asked?; wrong: with the link that was opened */
-export function Empty({ on, here: loopback, local, role, relay, wrong }) {
+/** @param {{on: any, here: boolean, local: string, role: string, relay: {key?: string}|null}} p here: served from this computer; local: may an agent here be asked? */
+export function Empty({ on, here: loopback, local, role, relay }) {
   const c = S.conn.value, here = c.state === "live", relayed = c.state.startsWith("relay");
   const away = !here && !relayed && (role === "relay" || role === "static" || !loopback), told = AWAY[c.why] ?? AWAY[relay?.key ? "paired" : role === "relay" ? "locked" : "none"];
   const readers = Object.values(S.machines.value[0]?.readers ?? {}), logs = readers.some((r) => r?.state === "ok");
@@ -42,7 +42,7 @@ export function Empty({ on, here: loopback, local, role, relay, wrong }) {
     : ["Start the agent", "Run this where you use Claude Code. It reads the session logs already on that machine. Nothing leaves it unless you set up a relay."];
   const step = (state, name, note) => html`<li class=${state}><i aria-hidden="true"></i><div><b>${name}</b><span>${note}</span></div><span class="sr">${state === "ok" ? "done" : state === "wait" ? "waiting" : "to do"}</span></li>`;
   return html`<section class="panel empty" aria-labelledby="h-empty"><div class="say"><h1 id="h-empty">${title}</h1><p>${text}</p>
-      ${away ? html`<${Paste} pair=${on.pair} why=${wrong} />` : !here && !relayed && html`<${Command} text="python -m local_agent run" />`}
+      ${away ? html`<${Paste} pair=${on.pair} />` : !here && !relayed && html`<${Command} text="python -m local_agent run" />`}
       ${away && local === "prompt" && html`<p class="after"><button class="link" onClick=${on.local}>Connect to this computer</button> asks your browser for permission to reach an agent that runs here.</p>`}
       ${away && local === "silent" && html`<p class="after" role="status">No agent answers on this computer. One that runs must be started with <code>--origins ${location.origin}</code>. <button class="link" onClick=${on.local}>Try again</button></p>`}
       <p class="after">${away || here || relayed ? "" : "This page connects by itself within two seconds. "}<button class="link" onClick=${on.sample}>Look around with sample data</button></p></div>

@@ -61,6 +61,8 @@ export const clock = (t) => intl("clock", { hour: "2-digit", minute: "2-digit" }
 /** The local calendar day of a moment: "2026-11-22" */
 export function dateOf(t) { const d = new Date(t); return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`; }
 
+/** The noon of a day, where the reader is: the same number all day long. */
+export const dayOf = (t) => new Date(t).setHours(12, 0, 0, 0);
 /** "Today 11:07", "Yesterday 18:20", "Wed 09:14", "3 Nov 10:02", "3 Nov 2024" */
 export function when(t, now) {
   if (t == null) return "–";

@@ -1,5 +1,5 @@
 // The mark, where the data comes from, theme, notifications, keys.
-import { html, styled, useState, useEffect } from "./lib.js";
+import { html, styled, useState } from "./lib.js";
 import * as S from "./store.js";
 import { ago, when, HOUR } from "./format.js";
 import { prefs } from "./kept.js";
@@ -28,18 +28,9 @@ export function Badge(p) {
 }
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
 export function Theme() {
-  const [t, set] = useState(prefs.get("theme", "auto"));
-  useEffect(() => { document.documentElement.dataset.theme = t; prefs.set("theme", t); }, [t]);
-  useEffect(() => {
-    const key = (e) => {
-      if (e.metaKey || e.ctrlKey || e.altKey || /INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tagName ?? "")) return;
-      if (e.key === "t") set((v) => NEXT[v]);
-      if (e.key === "?") document.getElementById("keys")?.togglePopover();
-    };
-    addEventListener("keydown", key);
-    return () => removeEventListener("keydown", key);
-  }, []);
-  return html`<button class="icon" onClick=${() => set(NEXT[t])} aria-label=${`Theme: ${t}. Switch to ${NEXT[t]}`} title=${`Theme: ${t}`}>
+  const [t, set] = useState(prefs.get("theme", "auto")), next = NEXT[t];
+  const turn = () => { set(next); document.documentElement.dataset.theme = next; prefs.set("theme", next); };
+  return html`<button class="icon" id="theme" onClick=${turn} aria-label=${`Theme: ${t}. Switch to ${next}`} title=${`Theme: ${t}`}>
     <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="6.25" class=${t === "dark" ? "o f" : "o"} />${t === "auto" && html`<path d="M8 1.75a6.25 6.25 0 0 1 0 12.5z" class="f" />`}</svg></button>`;
 }
 /** Alerts: whether this browser is told, and where the relay tells of what. */

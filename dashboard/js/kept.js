@@ -3,26 +3,33 @@
 // A key opens one person's or one team's ledger; a browser may hold several.
 
 /** @typedef {{relay: string, key: string, name: string, seal?: string}} Pair */
-const PAIRS = "session-relay.pairs", CHOSEN = "session-relay.pair";
-
+/** Reads and writes that a browser may refuse: then what is chosen lasts for this visit. @param {() => Storage} storage */
+const shelf = (storage) => ({
+  get(k, or) { try { return storage().getItem("session-relay." + k) ?? or; } catch { return or; } },
+  set(k, v) { try { storage().setItem("session-relay." + k, v); } catch { /* not kept */ } },
+});
+/** @param {() => Storage} storage */
 export function pairings(storage) {
-  /** @returns {Pair[]} */
-  const list = () => { try { return JSON.parse(storage.getItem(PAIRS) ?? "[]"); } catch { return []; } };
-  const write = (all) => { try { storage.setItem(PAIRS, JSON.stringify(all)); } catch { /* private mode: kept for this visit only */ } };
-  let here = list();
-  const chosen = () => { try { return storage.getItem(CHOSEN); } catch { return null; } };
-  return {
+  const { get, set } = shelf(storage);
+  let here = /** @type {Pair[]} */ ([]), chosen = "";
+  const write = (all, key) => { set("pairs", JSON.stringify(here = all)); set("pair", chosen = key); };
+  const pairs = {
     get all() { return here; },
+    /** Look again: another tab may have paired or forgotten. Which pair is in use stays this tab's own. */
+    read() { try { here = JSON.parse(get("pairs", "[]")); } catch { /* not what we wrote */ } },
     /** The pair in use. @param {string} [relay] only one of this relay */
-    current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen()) ?? fit[fit.length - 1] ?? null; },
-    add(pair) { here = [...here.filter((p) => p.key !== pair.key), { ...here.find((p) => p.key === pair.key), ...pair }]; write(here); this.choose(pair); },
-    choose(pair) { try { storage.setItem(CHOSEN, pair.key); } catch { /* as above */ } },
-    forget(pair) { here = here.filter((p) => p.key !== pair.key); write(here); if (chosen() === pair.key) try { storage.removeItem(CHOSEN); } catch { /* as above */ } },
+    current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen) ?? fit[fit.length - 1] ?? null; },
+    add(pair) { write([...here.filter((p) => p.key !== pair.key), { ...here.find((p) => p.key === pair.key), ...pair }], pair.key); },
+    choose(pair) { write(here, pair.key); },
+    forget(pair) { write(here.filter((p) => p.key !== pair.key), chosen === pair.key ? "" : chosen); },
   };
+  pairs.read();
+  chosen = get("pair", "");
+  return pairs;
 }
 
-// ---- the last known state, in IndexedDB
-const DB = "session-relay", STORE = "last", ID = "state";
+// ---- the last known state of each key, in IndexedDB
+const DB = "session-relay", STORE = "last";
 
 /** @returns {Promise<IDBObjectStore>} */
 const store = (mode) => new Promise((ok, no) => {
@@ -31,30 +38,29 @@ const store = (mode) => new Promise((ok, no) => {
   open.onsuccess = () => { const t = open.result.transaction(STORE, mode); t.oncomplete = t.onabort = () => open.result.close(); ok(t.objectStore(STORE)); };
   open.onerror = () => no(open.error);
 });
-/** @returns {Promise<any>} */
-export async function load() {
+/** @param {string} id @returns {Promise<any>} */
+export async function load(id) {
   try {
     const s = await store("readonly");
-    return await new Promise((ok) => { const r = s.get(ID); r.onsuccess = () => ok(r.result?.v === 2 ? r.result : null); r.onerror = () => ok(null); });
+    return await new Promise((ok) => { const r = s.get(id); r.onsuccess = () => ok(r.result?.v === 2 ? r.result : null); r.onerror = () => ok(null); });
   } catch { return null; }
 }
-let timer = 0, pending = /** @type {null|(() => any)} */ (null);
-/** Keep this, at most once in five seconds. */
+let timer = 0, pending = /** @type {null|(() => [any, string])} */ (null);
+/** Keep this, at most once in five seconds. @param {() => [any, string]} make what, and under which name */
 export function save(make) {
   pending = make;
   timer ||= window.setTimeout(flush, 5000);
 }
+/** Keep it now: before something else is shown. */
 export async function flush() {
   clearTimeout(timer); timer = 0;
-  const make = pending;
+  const what = pending?.(); // as it is now, not as it is when the store opens
   pending = null;
-  if (make) try { (await store("readwrite")).put(make(), ID); } catch { /* nothing is kept */ }
+  if (what) try { (await store("readwrite")).put(...what); } catch { /* nothing is kept */ }
 }
-export async function forget() {
+/** @param {string} id */
+export async function forget(id) {
   pending = null;
-  try { (await store("readwrite")).delete(ID); } catch { /* nothing was kept */ }
+  try { (await store("readwrite")).delete(id); } catch { /* nothing was kept */ }
 }
-export const prefs = {
-  get(k, or) { try { return localStorage.getItem("session-relay." + k) ?? or; } catch { return or; } },
-  set(k, v) { try { localStorage.setItem("session-relay." + k, v); } catch { /* not kept */ } },
-};
+export const prefs = shelf(() => localStorage), pairs = pairings(() => localStorage);

@@ -7,8 +7,7 @@ export { render, Fragment, Component, useState, useEffect, useLayoutEffect, useR
 // was ever drawn, 128 kB a message. this[0] = 3 turns that cache off.
 export const html = htm.bind(/** @this {any} */ function (...a) { this[0] = 3; return h.apply(null, /** @type {any} */ (a)); });
 
-/** A component that is drawn again only when one of its props is another than before.
- * */
+/** A component that is drawn again only when one of its props is another than before. */
 export function memo(draw) {
   return class extends Component {
     shouldComponentUpdate(next) {

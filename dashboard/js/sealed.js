@@ -3,7 +3,7 @@
 import { html } from "./lib.js";
 import * as S from "./store.js";
 import { isSealed } from "./format.js";
-import { pairings, prefs } from "./kept.js";
+import { pairs, prefs } from "./kept.js";
 
 const KINDS = /** @type {const} */ (["title", "project", "git_branch"]);
 const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -69,7 +69,7 @@ export function opener(keys, news, open = opened) {
 let turn = 0;
 /** Open what this browser has keys for, from now on. */
 export function start() {
-  const mine = ++turn, seals = [...new Set([prefs.get("seal", ""), ...pairings(localStorage).all.map((p) => p.seal)])].filter((k) => typeof k === "string" && /^[\w-]{43}$/.test(k));
+  const mine = ++turn, seals = [...new Set([prefs.get("seal", ""), ...pairs.all.map((p) => p.seal)])].filter((k) => typeof k === "string" && /^[\w-]{43}$/.test(k));
   const keys = globalThis.crypto?.subtle ? seals.map((k) => keyOf(k)) : [];
   const made = opener(keys, () => { if (mine === turn) { S.seals.value = { ...made }; S.draw(); } });
   S.seals.value = made;

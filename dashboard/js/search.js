@@ -30,6 +30,7 @@ async function fetchMore(q, cursor, before) {
 // only be found here.
 effect(() => {
   const q = query.value;
+  S.conn.value; // whoever answers now knows what nobody answered before
   clearTimeout(wait);
   if (!complete.peek() && !(S.seals.peek() && q.q.trim()) && (filtered(q) || q.by !== "last" || q.up)) wait = window.setTimeout(() => fetchMore(q, null, []), 180);
 });

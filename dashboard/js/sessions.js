@@ -1,13 +1,15 @@
 // The table of sessions: search, filter, sort, page, open one.
-import { html, signal, computed, memo, name, styled, useRef, useEffect, useState } from "./lib.js";
+import { html, signal, computed, effect, memo, name, styled, useEffect, useState } from "./lib.js";
 import * as S from "./store.js";
 import { Pop } from "./header.js";
-import { count, DAY, label as shown, lengthOf, modelName, money, span, tokens, when } from "./format.js";
+import { count, dayOf, label as shown, lengthOf, modelName, money, span, tokens, when } from "./format.js";
 
 const FIRST = 12, STEP = 50;
-export const query = signal(/** @type {import("./query.js").Query} */ ({ q: "", project: "", model: "", machine: "", by: "last", up: false }));
-export const limit = signal(FIRST);
+const ALL = /** @type {import("./query.js").Query} */ ({ q: "", project: "", model: "", machine: "", by: "last", up: false });
+export const query = signal(ALL), limit = signal(FIRST);
 const open = signal("");
+// What was asked of one ledger says nothing of the next.
+effect(() => { if (!S.has.value) { query.value = { ...ALL }; limit.value = FIRST; open.value = ""; } });
 /** search.js, once somebody searches, filters, sorts or asks for more */
 const seek = signal(null);
 /** how to ask the home that answers now; set by main.js @type {(path: string, signal?: AbortSignal) => Promise<any>} */
@@ -49,23 +51,14 @@ function Head({ id, name, cls }) {
   if (/project|machine/.test(id) && !complete.value) return html`<th scope="col" class=${cls}>${name}</th>`;
   return html`<th scope="col" class=${cls} aria-sort=${on ? (q.up ? "ascending" : "descending") : "none"}><button class="plain" onClick=${() => change({ by: id, up: on ? !q.up : false })}>${name}<span class="arrow" aria-hidden="true">${on ? (q.up ? "↑" : "↓") : ""}</span></button></th>`;
 }
-const typing = (key) => /INPUT|SELECT|TEXTAREA/.test(document.activeElement?.tagName ?? "") && key !== "Escape";
 
 export function Sessions() {
-  const q = query.value, narrow = q.q.trim() || q.project || q.model || q.machine, busy = seek.value?.busy.value, list = found.value, rows = list.slice(0, limit.value), all = size.value, t = S.stale.value ? S.asOf.value : S.minute.value, day = Math.floor(t / DAY) * DAY + DAY / 2;
-  const box = useRef(null), left = Math.max(0, all - rows.length), sealed = S.seals.value && q.q.trim(), offline = !complete.value && (sealed || S.conn.value.state === "stored");
-  useEffect(() => {
-    const key = (e) => {
-      if (typing(e.key) || e.metaKey || e.ctrlKey || e.altKey) return;
-      if (e.key === "/") { e.preventDefault(); box.current.focus(); }
-      if (e.key === "Escape" && document.activeElement === box.current) { change({ q: "" }); box.current.blur(); }
-    };
-    addEventListener("keydown", key);
-    return () => removeEventListener("keydown", key);
-  }, []);
+  const q = query.value, narrow = q.q.trim() || q.project || q.model || q.machine, busy = seek.value?.busy.value, list = found.value, rows = list.slice(0, Math.max(limit.value, Math.min(limit.value + STEP, list.findIndex((s) => s.key === open.value) + 1))), all = size.value, t = S.stale.value ? S.asOf.value : S.minute.value, day = dayOf(t);
+  const left = Math.max(0, all - rows.length), sealed = S.seals.value && q.q.trim(), offline = !complete.value && (sealed || S.conn.value.state === "stored");
+  if (narrow && !seek.value) seeking(); // nobody answered when it was to be loaded
   return html`<section class="panel sessions" id="sessions" aria-labelledby="h-sess">
     <header><h2 id="h-sess">Sessions</h2><span class="quiet num" role="status">${narrow ? `${count(all)} of ${count(S.total.value)}` : count(S.total.value)}${offline ? `, ${sealed ? "among " : ""}the newest ${count(S.sessions.value.length)}${sealed ? "" : " are kept here"}` : ""}</span><button class="link" popovertarget="exported">Export</button><${Pop} id="exported" of=${() => import("./export.js")} /><span class="grow"></span>
-      <label class="search"><span class="sr">Search sessions</span><input ref=${box} type="search" placeholder=${S.sees("titles") && S.sees("projects") ? "Search title, project, branch" : "Search"} onFocus=${seeking} value=${q.q} onInput=${(e) => change({ q: e.target.value })} /><kbd aria-hidden="true">/</kbd></label>
+      <label class="search"><span class="sr">Search sessions</span><input id="search" type="search" placeholder=${S.sees("titles") && S.sees("projects") ? "Search title, project, branch" : "Search"} onFocus=${seeking} value=${q.q} onInput=${(e) => change({ q: e.target.value })} onKeyDown=${(e) => { if (e.key === "Escape") { change({ q: "" }); e.target.blur(); } }} /><kbd aria-hidden="true">/</kbd></label>
       ${projects.value && html`<${Pick} k="project" label="Project" value=${q.project} list=${projects.value} />`}${models.value && html`<${Pick} k="model" label="Model" value=${q.model} list=${models.value} />`}${machines.value && html`<${Pick} k="machine" label="Machine" value=${q.machine} list=${machines.value} />`}</header>
     ${list.length === 0 ? html`<p class="none">${busy ? "Searching…" : narrow ? html`No session matches. <button class="link" onClick=${() => change({ q: "", project: "", model: "", machine: "" })}>Clear the filter</button>` : "No session yet."}</p>`
       : html`<table class="list"><thead><tr><${Head} id="last" name="Last active" cls="when" /><th scope="col" class="title">Session</th><${Head} id="project" name="Project" cls="proj" /><th scope="col" class="model">Model</th><${Head} id="machine" name="Machine" cls="mach" /><${Head} id="length" name="Length" cls="r len" /><${Head} id="tokens" name="Tokens" cls="r tok" /><${Head} id="cost" name="Cost" cls="r cost" /></tr></thead>

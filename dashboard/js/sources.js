@@ -41,8 +41,7 @@ export async function feed(home, cursor, wait) {
   } catch { return /** @type {const} */ ({ kind: "down" }); }
 }
 
-/** A live channel. The relay wants a ticket first, which works once and for 30 seconds; the agent wants none.
- * */
+/** A live channel. The relay wants a ticket first, which works once and for 30 seconds; the agent wants none. */
 export async function socket(home, role) {
   try {
     let url = at(home.base.replace(/^http/, "ws"), "ws");

@@ -95,7 +95,7 @@ export function restore(old) {
   unseal(state.sessions);
   draw();
 }
-export function clear() { state = nothing(); base = ""; drawnDays = 0; batch(() => { draw(); has.value = false; asOf.value = 0; }); }
+export function clear() { state = nothing(); base = ""; drawnDays = 0; batch(() => { draw(); has.value = false; asOf.value = 0; access.value = null; }); }
 
 /** A burst of messages costs one drawing, and what one feed said is drawn together. */
 export function draw() {
@@ -113,7 +113,7 @@ export function draw() {
 export function second() {
   batch(() => {
     const t = now.value = Date.now(), list = days.peek();
-    if (list !== calmDays.peek() && (t - drawnDays > 5000 || !calmDays.peek().length || !list.length)) { drawnDays = t; calmDays.value = list; }
+    if (list !== calmDays.peek() && (Math.abs(t - drawnDays) > 5000 || !calmDays.peek().length || !list.length)) { drawnDays = t; calmDays.value = list; }
   });
 }
 /** Follow the server's clock; jitter is not worth a drawing. */

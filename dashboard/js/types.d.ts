@@ -2,6 +2,15 @@
 type Home = { base: string; key?: string };
 type Answer = { kind: "feed"; feed: any } | { kind: "same"; at: number | null } | { kind: "refused" } | { kind: "down"; wait?: number };
 type Role = "agent" | "relay";
+/** Where the data comes from. One starts at "connecting"; live, the relay and what is stored follow each other. */
+type State =
+  | "connecting"
+  | "live" // the agent on this computer sends its feed
+  | "relay-live" // the relay answers, and a machine reported to it lately
+  | "relay-cached" // the relay answers, but no machine has reported lately
+  | "stored" // neither answers; the last state this browser saw
+  | "none" // neither answers and this browser never saw anything
+  | "sample"; // made-up numbers, because somebody asked for them
 type World = {
   /** the page's own base, and what served it last time */
   self: string;
@@ -20,7 +29,7 @@ type World = {
   load(): Promise<boolean>;
   /** the agent's first feed, if it was asked for before the modules were here */
   early?(): Promise<any>;
-  status(s: { state: string; why: string; base: string }): void;
+  status(s: { state: State; why: string; base: string }): void;
   role(role: string): void;
   timers?: Record<"hedge" | "giveUp" | "patient" | "silence" | "relaySilence" | "probe" | "probeSlow" | "patience" | "poll" | "pollHidden" | "request", number>;
   clock?: () => number;

@@ -84,10 +84,11 @@ class Ledger:
         return {"kind": "session", "source": s["source"], "key": s["key"], "value": s}
 
     def change(self, n: int = 1) -> None:
-        """The *n* newest sessions used a little more."""
+        """The *n* newest sessions used a little more; below zero, the oldest."""
         self.version += 1
         block = self.whole["summary"]["block"]
-        for s in self.rows[:n]:
+        some, n = self.rows[:n] if n > 0 else self.rows[n:], abs(n)
+        for s in some:
             s["tokens"]["output"] += 1200
             s["estimated_tokens"] += 1200
             s["cost"] = round((s["cost"] or 0) + 0.05, 4)

@@ -235,3 +235,46 @@ test("a relay that cannot beat is asked before it is given up, and kept when it 
   await w.clock.pass(60_000);
   assert.ok(s.closed);
 });
+test("what a relay answers to a key that was forgotten meanwhile is not shown", async () => {
+  let answer = () => {};
+  const w = world({ hint: "relay", role: "relay", relay: KEY, liveRelay: false, slow: new Promise((done) => { answer = done; }) });
+  await w.clock.pass(500);
+  w.key = null;
+  w.link.again(true);
+  await w.clock.pass(100);
+  assert.equal(w.state, "none");
+  answer();
+  await w.clock.pass(10_000);
+  assert.deepEqual(w.applied, []);
+});
+test("another key is asked at once, however long the answer to the one before takes", async () => {
+  let answer = () => {};
+  const w = world({ hint: "relay", role: "relay", relay: KEY, liveRelay: false, slow: new Promise((done) => { answer = done; }) });
+  await w.clock.pass(500);
+  w.key = "another";
+  w.link.again(true);
+  await w.clock.pass(100);
+  assert.equal(w.state, "relay-live");
+  answer();
+  await w.clock.pass(100);
+  assert.deepEqual([...new Set(w.applied.map((feed) => feed.with))], ["another"]);
+});
+test("a channel that opens for a key that is no longer in use is closed", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY });
+  await w.clock.pass(100);
+  const [old] = w.open();
+  w.key = "another";
+  w.link.again(true);
+  await w.clock.pass(100);
+  assert.ok(old.closed);
+  assert.equal(w.open().length, 1);
+  assert.equal(w.state, "relay-live");
+});
+test("with another key that nobody answers to, what this browser keeps of it is shown", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY, liveRelay: false });
+  await w.clock.pass(100);
+  w.key = "another"; w.relayUp = false; w.stored = true;
+  w.link.again(true);
+  await w.clock.pass(1000);
+  assert.equal(w.state, "stored");
+});

@@ -90,15 +90,15 @@ test("a key never goes to an address in the open, and a push key is no key for a
   assert.equal(baseOf("http://127.0.0.1:8787"), "http://127.0.0.1:8787/");
 });
 test("several keys are kept, one is chosen, each can be forgotten", () => {
-  const kept = new Map(), storage = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) };
-  const p = pairings(storage), one = { relay: "https://a/", key: "k1", name: "" }, two = { relay: "https://b/", key: "k2", name: "" };
+  const kept = new Map(), shelf = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) };
+  const p = pairings(() => shelf), one = { relay: "https://a/", key: "k1", name: "" }, two = { relay: "https://b/", key: "k2", name: "" };
   p.add(one); p.add(two);
   assert.equal(p.current().key, "k2");
   p.choose(one);
-  assert.equal(pairings(storage).current().key, "k1");
+  assert.equal(pairings(() => shelf).current().key, "k1");
   assert.equal(p.current("https://b/").key, "k2");
   p.forget(one);
-  assert.deepEqual(pairings(storage).all, [two]);
+  assert.deepEqual(pairings(() => shelf).all, [two]);
   assert.ok(![...kept.values()].join().includes("k1"));
 });
 
@@ -141,4 +141,13 @@ test("an axis has round steps", () => assert.deepEqual([62, 0.3, 900, 7].map((v)
 test("the sample moves to today, its dates by whole days", () => {
   const m = move({ date: "2026-01-01", start: "2026-01-01T00:00:00.000Z", curve: [["2026-01-01T00:00:00.000Z", 5]], title: "2026" }, F.DAY, 1);
   assert.deepEqual(m, { date: "2026-01-02", start: "2026-01-02T00:00:00.000Z", curve: [["2026-01-02T00:00:00.000Z", 5]], title: "2026" });
+});
+test("a day in the list is the reader's day at every hour, wherever the reader is", () => {
+  const zone = process.env.TZ;
+  for (process.env.TZ of ["America/Los_Angeles", "Asia/Tokyo", "Pacific/Auckland", "UTC"]) for (const hour of [0, 7, 13, 23]) {
+    const day = F.dayOf(new Date(2026, 10, 28, hour, 30).getTime());
+    assert.match(F.when(new Date(2026, 10, 28, 0, 10).getTime(), day), /^Today/);
+    assert.match(F.when(new Date(2026, 10, 27, 23, 50).getTime(), day), /^Yesterday/);
+  }
+  if (zone == null) delete process.env.TZ; else process.env.TZ = zone;
 });

@@ -25,20 +25,21 @@ export class Clock {
 export const settle = async () => { for (let i = 0; i < 30; i++) await null; };
 
 /** The page's connection in such a world. */
-export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true, liveOpens = true, early = null } = {}) {
+export function world({ hint = "agent", role = "agent", agentUp = true, relay = null, stored = false, relayUp = true, reporting = true, accepts = true, liveRelay = true, liveOpens = true, early = null, slow = null } = {}) { // relay: the key that this browser has
   const clock = new Clock();
-  const w = { clock, agentUp, relayUp, reporting, accepts, stored, visible: true, frozen: false, sockets: [], states: [], applied: [], asked: [], subscribed: [], roles: [], pings: 0, base: "", version: 1, liveRelay, applyFails: 0, agentAllowed: false };
+  const w = { clock, key: relay, slow, agentUp, relayUp, reporting, accepts, stored, visible: true, frozen: false, sockets: [], states: [], applied: [], asked: [], subscribed: [], roles: [], pings: 0, base: "", version: 1, liveRelay, applyFails: 0, agentAllowed: false };
   const base = (home) => home.base;
   w.link = connect({
     self: SELF, hint, clock: () => clock.now, later: clock.later, cancel: clock.cancel, visible: () => w.visible,
     agentFor: async (is) => (is === "agent" ? { base: SELF } : w.agentAllowed ? { base: "http://localhost:3001/" } : null),
-    relayFor: (is) => (relay ? { base: is === "relay" ? SELF : RELAY, key: relay } : is === "relay" ? { base: SELF } : null),
+    relayFor: (is) => (w.key ? { base: is === "relay" ? SELF : RELAY, key: w.key } : is === "relay" ? { base: SELF } : null),
     ping: async () => { w.pings++; if (role === "agent" ? !w.agentUp || w.frozen : !w.relayUp) return null; return { home: role }; },
     feed: async (home, cursor) => {
       w.asked.push([base(home), cursor]);
       if (home.base === SELF && role === "agent") return w.agentUp ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}` } } : { kind: "down" };
+      if (w.slow && home.key === relay) await w.slow;
       if (!w.relayUp) return { kind: "down" };
-      return w.accepts && home.key ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}` } } : { kind: "refused" };
+      return w.accepts && home.key ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}`, with: home.key } } : { kind: "refused" };
     },
     socket: async (home, to) => {
       if (to === "relay" && (!w.relayUp || !w.liveRelay)) return null;
