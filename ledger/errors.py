@@ -23,7 +23,7 @@ class Conflict(LedgerError):
 
 
 class Busy(LedgerError):
-    def __init__(self, message: str = "the store is busy", *, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str = "the store is busy: the same again in a moment", *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -214,15 +214,15 @@ def verify(settings: Settings, options: argparse.Namespace) -> int:
 
 def export(settings: Settings, options: argparse.Namespace) -> int:
     from ledger.export import FILTERS
-    from local_agent.commands import takeout
+    from local_agent.commands import export as exported
 
     wanted = {name: value for name in FILTERS if (value := getattr(options, name))}
-    write = partial(takeout.write, settings, options.format, options.kind, since=options.since, until=options.until, wanted=wanted)
+    write = partial(exported.write, settings, options.format, options.kind, since=options.since, until=options.until, wanted=wanted)
     if options.output is None:
         write(sys.stdout.buffer)
         sys.stdout.flush()
         return DONE
-    sums = takeout.write_file(options.output, write)
+    sums = exported.write_file(options.output, write)
     print(f"wrote {options.output}; check it with  sha256sum -c {sums}")
     return DONE
 
@@ -288,9 +288,9 @@ PATHS = ("trackers", "transcripts", "codex", "gemini", "opencode")
 
 
 def forget(settings: Settings, options: argparse.Namespace) -> int:
-    from local_agent.commands import takeout
+    from local_agent.commands import forget as forgotten
 
-    print(takeout.forget(settings, options.id))
+    print(forgotten.forget(settings, options.id))
     return DONE
 
 

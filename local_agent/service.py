@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import LedgerError
+from ledger.words import many
 
 UNIT, LABEL = "session-relay-agent.service", "org.session-relay.agent"
 GROWING_DELAY = 254
@@ -151,7 +152,8 @@ class Systemd:
         state = found.get("ActiveState", "")
         if not state:
             return False, f"installed, but systemd does not answer ({done.stderr.strip() or 'no user session'})"
-        return state == "active", f"{state} ({found.get('SubState')}), process {found.get('MainPID')}, {found.get('NRestarts')} restarts"
+        restarts = many(int(found.get("NRestarts") or 0), "restart")
+        return state == "active", f"{state} ({found.get('SubState')}), process {found.get('MainPID')}, {restarts}"
 
     def _must(self, *words: str) -> None:
         done = self._run(["systemctl", "--user", *words])

@@ -42,7 +42,7 @@ class Posts:
                 return {"status": "received", "source": post.source, "timestamp": post.timestamp, "cached_items": self._keep(tenant, post)}
             except Conflict:
                 continue  # somebody posted for the same source meanwhile
-        raise Busy("this source is posted to from several places at once")
+        raise Busy("this source is posted to from several places at once: the same again in a moment")
 
     def _keep(self, tenant: str, post: Post) -> dict[str, int]:
         """How many items of each list are kept now."""

@@ -46,7 +46,7 @@ def read(signal: str, headers: Mapping[str, str], body: bytes, now: int) -> Expo
         raise Problem(400, "malformed", f"not an export of {signal}: {str(error)[:100]}") from None
     heard = signals.read(signal, document, now)
     if len(heard.told) > MOST or len({told.session for told in heard.told}) > MOST_SESSIONS:
-        raise Problem(413, "too-large", f"at most {MOST} records of {MOST_SESSIONS} sessions at once")
+        raise Problem(413, "too-large", f"at most {MOST} records of {MOST_SESSIONS} sessions at once: export more often, or fewer at a time")
     return Export(signal, type, heard)
 
 

@@ -161,7 +161,7 @@ def _who(attributes: dict[str, Any], at: int | None, now: int) -> tuple[str, int
     if not session:
         return "no session.id (is OTEL_METRICS_INCLUDE_SESSION_ID off?)"
     if at is None or at > now + TO_COME_MS:
-        return "no time that can be"
+        return "a time that is missing or impossible"
     account = untidy.text(attributes.get("user.account_uuid"), 100)
     about = {called: text for name, called in ABOUT.items() if (text := untidy.text(attributes.get(name), 40))}
     return session.lower() if len(session) == 36 else session, at, name_of(account) if account else DEFAULT, about

@@ -52,7 +52,7 @@ class Pool:
     def connection(self) -> Iterator[Connection]:
         """A connection outside of any transaction; what is open when it comes back is rolled back."""
         if not self._free.acquire(timeout=self._patience):
-            raise Busy(f"all connections to {self.place} are in use")
+            raise Busy(f"all connections to {self.place} are in use: the same again in a moment")
         try:
             lent = self._take()
             try:
@@ -134,7 +134,7 @@ def plain_errors(place: str) -> Iterator[None]:
 def meaning_of(error: psycopg.Error, place: str) -> LedgerError:
     """What a caller can do about it; never the statement or its values."""
     if isinstance(error, _MAYBE_LATER):
-        return Busy(f"the database {place} is busy")
+        return Busy(f"the database {place} is busy: the same again in a moment")
     if isinstance(error, _NO_ROOM):
         return Full(f"the database {place} takes no more: free space, or end its read-only mode")
     if isinstance(error, errors.InsufficientPrivilege):

@@ -236,7 +236,7 @@ def plain_errors(file: File) -> Iterator[None]:
     except sqlite3.ProgrammingError as error:
         if "closed database" not in str(error):
             raise
-        raise Busy(f"{file.path} was just opened anew") from error
+        raise Busy(f"{file.path} was just opened anew: the same again") from error
     except sqlite3.Error as error:
         raise _meaning(error, file) from error
 
@@ -244,7 +244,7 @@ def plain_errors(file: File) -> Iterator[None]:
 def _meaning(error: sqlite3.Error, file: File) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT):
-        return Busy(f"{file.path} is locked by another program")
+        return Busy(f"{file.path} is locked by another program: end it, or wait until it has done its work")
     if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
         return Full(f"no room on the disk of {file.path}: free some")
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ledger.times import HOUR, parse
+from ledger.words import many
 
 RANK = {"bad": 0, "warn": 1, "info": 2}
 """Levels, the worst first."""
@@ -73,7 +74,7 @@ def _machines(machines: Iterable[Mapping[str, Any]], now: int) -> Iterable[Notic
 
 def _refused(refused: Mapping[str, int]) -> Iterable[Notice]:
     for source, count in sorted(refused.items()):
-        yield _notice(f"stubs/{source}", "info", f"{count} record{'s' if count > 1 else ''} of {source} could not be taken in.", None)
+        yield _notice(f"stubs/{source}", "info", f"{many(count, 'record')} of {source} could not be taken in.", None)
 
 
 def span(ms: int) -> str:

@@ -13,6 +13,7 @@ from ledger.prices import PICO
 from ledger.session import AT, CLASS, COST, FIRST, LAST, MODEL, REPORTED, REQUESTS, SYNTHETIC, UNDIVIDED, Held, Row, tokens_of
 from ledger.times import MINUTE, QUARTER, iso, iso_or_none, parse
 from ledger.views.pace import length_of, runs_out, spread
+from ledger.words import many
 
 if TYPE_CHECKING:
     from ledger.views.view import View
@@ -266,7 +267,7 @@ def machine(view: View, source: str, now: int, active: int, today: float) -> dic
     known, body = view.sources[source], view.machine(source) or bodies.Machine()
     online = view.is_fresh(source, now)
     unread = sorted(name for name, reader in body.readers.items() if isinstance(reader, dict) and reader.get("state") == "unreadable")
-    said = (f"{', '.join(unread)}: cannot be read" if unread else "", body.note, "its disk is full" if body.disk == "full" else "", f"{len(known.stubs)} records refused" if known.stubs else "")
+    said = (f"{', '.join(unread)}: cannot be read" if unread else "", body.note, "its disk is full" if body.disk == "full" else "", f"{many(len(known.stubs), 'record')} refused" if known.stubs else "")
     note = "; ".join(filter(None, said)) or None
     state = "silent" if not online else "attention" if note else "ok"
     return {

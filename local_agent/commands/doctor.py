@@ -19,6 +19,7 @@ from typing import Any
 
 from ledger.errors import LedgerError
 from ledger.keytext import BadKey, KeyText
+from ledger.words import many
 from local_agent.commands.around import Around
 from local_agent.commands.around import judge as judge_around
 from local_agent.commands.finding import Finding
@@ -145,11 +146,11 @@ def pushing(looked: Looked) -> Iterator[Finding]:
         yield Finding("note", "the relay keeps everything in memory only; it is refilled after each of its restarts", "set RELAY_STORE=sqlite:///path on the relay")
     if state.get("stubs"):
         codes = sorted({stub["code"] for stub in state["stubs"]})
-        yield Finding("note", f"{len(state['stubs'])} records cannot be shown on the relay ({', '.join(codes)})", "python -m local_agent status --json   (names them)")
+        yield Finding("note", f"{many(len(state['stubs']), 'record')} cannot be shown on the relay ({', '.join(codes)})", "python -m local_agent status --json   (names them)")
     if "duplicate-source" in state.get("notices", ()):
         yield Finding("bad", "another agent pushes with this machine's key: the two keep replacing each other's copy", NEW_KEY)
     if state.get("bugs"):
-        yield Finding("note", f"agent and relay disagreed about arithmetic {state['bugs']} times and began anew", "please report this, with both versions")
+        yield Finding("note", f"agent and relay disagreed about arithmetic {many(state['bugs'], 'time')} and began anew", "please report this, with both versions")
     if state.get("state") in ("halted", "upgrade", "portal"):
         yield Finding("bad", f"pushing has stopped: {state.get('detail')}", NEW_KEY if state["state"] == "halted" else "see the line above")
 

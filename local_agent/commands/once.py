@@ -129,7 +129,7 @@ def in_words(report: dict[str, Any]) -> str:
         told = f" ({many(pushed['changes'], 'change')} in {many(pushed['messages'], 'message')}, {pushed['bytes']:,} bytes)" if pushed else ""
         lines.append(f"in sync  {report['relay']} holds exactly this{told}")
     if report.get("stubs"):
-        lines.append(f"         {len(report['stubs'])} records cannot be shown there")
+        lines.append(f"         {many(len(report['stubs']), 'record')} cannot be shown there")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ledger.times import parse
+from ledger.words import many
 from local_agent.commands.terminal import Ink, Piece, bar, breadth, folded, style_of
 from local_agent.log import one_line
 
@@ -35,7 +36,7 @@ def paint(said: dict[str, Any], ink: Ink, width: int = 80, tz: str = "UTC") -> s
     for pieces in _state(said, now):
         lines += folded(pieces, width, INDENT, ink)
     sessions = said["sessions"]
-    lines += ["", *folded([(f"{sessions['total']:,} sessions, ", ""), (f"{sessions['active']} active", "bold")], width, 2, ink)]
+    lines += ["", *folded([(f"{many(sessions['total'], 'session')}, ", ""), (f"{sessions['active']} active", "bold")], width, 2, ink)]
     lines += _drawn(list(_usages(said, now, zone)), width, ink)
     if said.get("unpriced"):
         lines += folded([(f"no price is known for {', '.join(map(one_line, said['unpriced']))}: the amounts are without them", "dim")], width, 2, ink)
@@ -70,13 +71,13 @@ def _relay(relay: dict[str, Any], now: int) -> Iterator[list[Piece]]:
         yield [("○", "dim"), (f" relay   not paired: {relay['detail']}", "")]
         return
     behind = relay.get("behind")
-    words = f"{behind} change{'s' if behind != 1 else ''} to send" if behind and state in ("ok", "new") else STATES.get(state, state)
+    words = f"{many(behind, 'change')} to send" if behind and state in ("ok", "new") else STATES.get(state, state)
     agreed = f", agreed {ago(relay['last_success'], now)}" if relay.get("last_success") else ""
     yield [("●", HEALTH.get(state, "bad")), (" relay   ", ""), (relay["url"], "name"), (f" {words}{agreed}", "")]
     if relay.get("detail"):
         yield [(" " * INDENT + one_line(relay["detail"]), "")]
     if relay.get("stubs"):
-        yield [(" " * INDENT + f"{len(relay['stubs'])} records cannot be shown there: see --json", "")]
+        yield [(" " * INDENT + f"{many(len(relay['stubs']), 'record')} cannot be shown there: see --json", "")]
 
 
 def _reader(name: str, report: dict[str, Any]) -> list[Piece]:

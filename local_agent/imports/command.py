@@ -16,6 +16,7 @@ from ledger.clock import now_ms
 from ledger.errors import Full, LedgerError, Misuse
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import iso
+from ledger.words import many
 from local_agent.archive import Archive
 from local_agent.commands.status import disk_of
 from local_agent.identity import Identity, open_identity
@@ -143,8 +144,8 @@ def _listed(counts: Counter[str] | dict[str, int]) -> str:
 
 
 def in_words(said: dict[str, Any]) -> str:
-    counting = ", ".join(f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in said["counts"].items()) or "nothing"
+    counting = ", ".join(many(count, kind) for kind, count in said["counts"].items()) or "nothing"
     lines = [f"{said['name']}: {counting} count" + (f" ({said['new']} new)" if "new" in said else "") + f"; {said['origin']}, {iso(int(said['at']))}"]
-    lines += [f"  left out {count} {what.partition(': ')[0]}{'s' if count != 1 else ''}: {what.partition(': ')[2]}" for what, count in said["left_out"].items()]
+    lines += [f"  left out {many(count, what.partition(': ')[0])}: {what.partition(': ')[2]}" for what, count in said["left_out"].items()]
     lines += [f"  cannot be taken, {count} ×: {what}" for what, count in said.get("unreadable", {}).items()]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 from ledger.blocks import SAME_WINDOW
 from ledger.times import DAY, HOUR, MINUTE, parse
 from ledger.views.notices import span
+from ledger.words import many
 from relay.alerts.episodes import Finding
 from relay.alerts.facts import GONE, Facts, Window
 from relay.alerts.quiet import local
@@ -143,7 +144,7 @@ def _machines(rules: Rules, facts: Facts) -> Iterable[Finding]:
             text = f"{machine.name}: {name} cannot be read{f' ({detail[:120]})' if detail else ''}. `python -m local_agent doctor` there says what to do."
             yield Finding(f"unreadable/{machine.source}/{name}", "unreadable", "warn", text, wait=rules.unreadable.minutes * MINUTE)
         if machine.refused:
-            text = f"{machine.name}: {machine.refused} record{'s' if machine.refused > 1 else ''} could not be taken in."
+            text = f"{machine.name}: {many(machine.refused, 'record')} could not be taken in."
             yield Finding(f"refused/{machine.source}", "unreadable", "info", text, wait=rules.unreadable.minutes * MINUTE)
 
 

@@ -181,7 +181,7 @@ def _set(office: Office, options: argparse.Namespace, settings: Any) -> None:
 
 def _kept(one: Any) -> str:
     def said(days: Any) -> str:
-        return "as the relay does" if days is None else f"{days} days" if days else "for ever"
+        return "as the relay does" if days is None else many(days, "day") if days else "for ever"
 
     return f"sessions {said(one['keep_days'])}, day totals {said(one['keep_totals_days'])}"
 

@@ -109,9 +109,11 @@ def test_a_terminal_without_such_signs_gets_plainer_ones() -> None:
         ({"relay": {"url": None, "state": "unpaired", "detail": "python -m local_agent pair URL KEY"}}, "not paired: python -m local_agent pair URL KEY"),
         ({"relay": {"url": "https://r", "state": "halted", "detail": "the key was revoked", "behind": 3, "stubs": [1, 2]}}, "2 records cannot be shown there"),
         ({"relay": {"url": "https://r", "state": "ok", "detail": "", "behind": 1, "stubs": []}}, "1 change to send"),
+        ({"relay": {"url": "https://r", "state": "ok", "detail": "", "behind": 0, "stubs": [1]}}, "1 record cannot be shown there"),
+        ({"sessions": {**SAID["sessions"], "total": 1}}, "1 session, "),
         ({"block": None, "limits": [], "totals": {}}, "2,670 sessions, 3 active"), ({"block": {**SAID["block"], "percent": None}}, "13.4 M tokens"),
     ],
-    ids=range(9),
+    ids=range(11),
 )  # fmt: skip
 def test_what_is_unusual_is_said(change: dict[str, Any], words: str) -> None:
     said = copy.deepcopy(SAID) | change

@@ -206,7 +206,7 @@ def test_long_context_and_fast_answers_have_their_price_class() -> None:
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        (logs(event(session=None)), "no session.id (is OTEL_METRICS_INCLUDE_SESSION_ID off?)"), (logs(event(NOW + 200_000_000)), "no time that can be"), (logs(event(5)), "no time that can be"),
+        (logs(event(session=None)), "no session.id (is OTEL_METRICS_INCLUDE_SESSION_ID off?)"), (logs(event(NOW + 200_000_000)), "a time that is missing or impossible"), (logs(event(5)), "a time that is missing or impossible"),
         (logs(event(i=0, o=0, w=0, r=0, cost_usd="0")), "a request without tokens"), (logs(event(i=-5, o=0, w=0, r=0, cost_usd="-1")), "a request without tokens"),
     ],
     ids=range(5),

@@ -1,4 +1,4 @@
-"""Taking out what the archive holds, and forgetting a part of it for good."""
+"""`export`: what the archive holds, as a file or to standard output."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -10,13 +10,10 @@ from ledger.clock import now_ms
 from ledger.errors import LedgerError, Misuse, Problem
 from ledger.export import COLUMNS, export
 from ledger.prices import PriceBook
-from ledger.record import Ref
 from ledger.stores.sqlite import SqliteStore
 from ledger.times import parse
 from ledger.views.tenants import Views
-from local_agent.archive import LOCAL, Archive
-from local_agent.identity import open_identity
-from local_agent.lock import HomeLock, Taken
+from local_agent.archive import LOCAL
 from local_agent.settings import Settings
 
 
@@ -66,21 +63,3 @@ def _moment(text: str, option: str) -> int | None:
         return parse(text)
     except ValueError:
         raise Misuse(f"{option} is a date or a time such as 2026-11-22 or 2026-11-22T10:00:00Z, not {text!r}") from None
-
-
-def forget(settings: Settings, id: str) -> str:
-    """Forget a session for good: no later reading revives it, and the relay deletes it at the next push."""
-    identity = open_identity(settings.home)
-    try:
-        with HomeLock(settings.home):
-            archive = Archive(settings.archive, source=identity.source, clock=now_ms)
-            try:
-                if archive.get(Ref("session", id)) is None:
-                    raise LedgerError(f"there is no session {id!r} (its key is shown by  local_agent export --format jsonl)")
-                archive.forget(Ref("session", id))
-                archive.must_be_kept()
-            finally:
-                archive.close()
-    except Taken as taken:
-        raise Misuse(f"{taken}: stop it first, then forget, then start it again") from None
-    return f"forgot {id}; the relay forgets it with the next push"
