@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 from typing import Any
@@ -89,10 +90,38 @@ def test_subscriptions_are_bounded() -> None:
     [
         "http://fcm.googleapis.com/x", "https://127.0.0.1/x", "https://fcm.googleapis.com.evil.example/x", "https://evilfcm.googleapis.com@10.0.0.1/x",
         "https://fcm.googleapis.com:8443/x", "https://notpush.apple.com/x", "https://[::1]/", "https://[bad/", "file:///etc/passwd", "", "https://user@fcm.googleapis.com/x",
+        # What one library takes for a part of the host, another takes for the end of it.
+        "https://evil.example\\.push.apple.com/x", "https://127.0.0.1\\.push.apple.com/x", "https://evil.example%2f.push.apple.com/", "https://evil.example;.push.apple.com/",
+        "https://127.0.0.1 .push.apple.com/", "https://x.push.apple.com\r\n/x", "https://evil.example\t.push.apple.com/", "https://fcm.googleapis.com/\n", "https://fcm.googleapis.com\\@evil.example/",
     ],
 )  # fmt: skip
 def test_the_relay_calls_no_address_but_a_known_push_service(endpoint: str) -> None:
     assert not reachable(endpoint)
+    called: list[object] = []
+    push, phone = WebPush(MemoryStore(), url="https://relay.example", clock=lambda: 0, send=lambda *to: called.append(to) or 201), Phone()
+    push._shelf.put("webpush/alice", "kept by a former version", {**phone.subscription, "endpoint": endpoint}, now=0)
+    assert push.tell("alice", HALF) == 0 and not called and not push.has("alice")
+
+
+@pytest.mark.parametrize("host", ["fcm.googleapis.com", "FCM.googleapis.com", "web.push.apple.com", "updates.push.services.mozilla.com:443", "wns2-par02p.notify.windows.com"])
+def test_the_services_of_all_browsers_are_called(host: str) -> None:
+    assert reachable(f"https://{host}/w/?token=BQYAAAD%2f0~a_b-c!")
+
+
+def test_a_push_service_that_sends_the_relay_elsewhere_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str | None] = []
+
+    def send(adapter: object, asked: requests.PreparedRequest, **_: Any) -> requests.Response:
+        called.append(asked.url)
+        answer = requests.Response()
+        answer.status_code, answer.headers["location"], answer.url, answer.request = 302, "http://169.254.169.254/", str(asked.url), asked
+        answer.raw = io.BytesIO()
+        return answer
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    phone = Phone()
+    assert deliver(phone.subscription, "{}", new_keys()["private"], "mailto:ops@example.org") == 0
+    assert called == [phone.subscription["endpoint"]]
 
 
 @pytest.mark.parametrize("broken", [None, [], {}, {"endpoint": 1, "keys": {}}, {"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "é", "auth": 3}}])
