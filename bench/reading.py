@@ -141,9 +141,9 @@ def of_one_home(folder: Path, size: str, rivals: dict[str, str]) -> list[Figure]
         forget(archive)
         return run(words)
 
-    found = compared(f"cold {size} into the archive, with a report", *in_turn(cold, rivals, source), *GOALS.get(size, ("", "")), peak=True)
+    found = compared(f"first reading of {size} of transcripts, with a report", *in_turn(cold, rivals, source), *GOALS.get(size, ("", "")), peak=True)
     forget(archive)
-    found.append(Figure(f"cold {size}: peak memory of both processes together", together(words), "MiB", "≤ 64", "proportional set size, seen every 5 ms"))
+    found.append(Figure(f"first reading of {size}: peak memory of both processes together", together(words), "MiB", "≤ 64", "proportional set size, seen every 5 ms"))
     found += compared(f"new process, nothing changed ({size})", *in_turn(lambda: run(words), rivals, source), "≤ 0.02" if size == "500MB" else "")
     if size != "2GB":
         found += appended(folder, size, source, archive, rivals)

@@ -229,9 +229,9 @@ class Bench:
                     floor_times += floor_took
             ratio = statistics.median(one / floor for one, floor in zip(ours, floors, strict=True))
             found += [
-                Figure(f"kept read {what}: relay CPU", statistics.median(ours), "µs"),
-                Figure(f"kept read {what}: the same against a server that does nothing else", ratio, "times", "≤ 2", "bare uvicorn, as many bytes"),
-                Figure(f"kept read {what}: p99, 16 at once", percentile(times, 0.99), "ms", "≤ 1", f"bare uvicorn: {percentile(floor_times, 0.99):.2f} ms"),
+                Figure(f"cached read {what}: relay CPU", statistics.median(ours), "µs"),
+                Figure(f"cached read {what}: the same against a server that does nothing else", ratio, "times", "≤ 2", "bare uvicorn, as many bytes"),
+                Figure(f"cached read {what}: p99, 16 at once", percentile(times, 0.99), "ms", "≤ 1", f"bare uvicorn: {percentile(floor_times, 0.99):.2f} ms"),
             ]
         return found
 

@@ -11,6 +11,11 @@ def test_only_rows_of_the_front_stand_in_the_readme_each_once() -> None:
     assert front(rows).splitlines()[2:] == [f"| {FRONT[0]} | 0.412 of ccusage's | ≤ 0.40 |  |"]
 
 
+def test_the_readme_begins_with_what_a_person_with_a_laptop_asks_first() -> None:
+    backwards = [Figure(name, 1, "s") for name in reversed(FRONT)]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in front(backwards).splitlines()[2:]] == list(FRONT)
+
+
 def test_everything_stands_on_the_page_by_its_part() -> None:
     text = page({"agent": [Figure("start", 2345.6, "ms")], "page": [Figure("bytes", 1, "kB", "80", "x")]}, "here")
     assert [line for line in text.splitlines() if line.startswith(("##", "| start", "| bytes"))] == [
