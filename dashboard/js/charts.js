@@ -23,7 +23,7 @@ const f = (n) => n.toFixed(1);
 /** Use over the five hours, an even pace, and where it is heading. */
 export const BlockChart = memo(({ b, recent, h = 196 }) => {
   const [ref, w] = useWidth(560);
-  const top = 16, bottom = h - 20, right = w - 44, s = scale(b), p = s.proj;
+  const top = 16, bottom = h - 20, right = w - 44, s = scale(b), p = s.proj, low = s.limit < s.max / 2; // where the curve begins, its name would stand in the way
   const X = (t) => ((t - b.from) / (b.to - b.from || 1)) * right;
   const Y = (v) => bottom - (Math.min(v, s.max) / s.max) * (bottom - top);
   const line = s.points.map((q, i) => `${i ? "L" : "M"}${f(X(q[0]))} ${f(Y(q[1]))}`).join("");
@@ -37,7 +37,7 @@ export const BlockChart = memo(({ b, recent, h = 196 }) => {
     <line class="base" x1="0" x2=${right} y1=${bottom} y2=${bottom} />
     ${s.limit && html`<line class="pace" x1="0" y1=${bottom} x2=${right} y2=${f(Y(s.limit))} />
       <line class=${"limit" + (s.official ? "" : " guess")} x1="0" x2=${right} y1=${f(Y(s.limit))} y2=${f(Y(s.limit))} />
-      <text class="tick strong over-lines" x="5" y=${f(Y(s.limit) - 6)}>${s.official ? "Limit" : "Largest earlier block"}</text>`}
+      <text class="tick strong over-lines" x=${low ? right - 5 : 5} text-anchor=${low ? "end" : "start"} y=${f(Y(s.limit) - 6)}>${s.official ? "Limit" : "Largest earlier block"}</text>`}
     ${p && html`<polygon class=${"cone" + over} points=${`${f(nx)},${f(ny)} ${right},${f(Y(p.high))} ${right},${f(Y(p.low))}`} />
       <line class=${"proj" + over} x1=${f(nx)} y1=${f(ny)} x2=${right} y2=${f(Y(p.value))} />
       <circle class=${"end" + over} cx=${right} cy=${f(Y(p.value))} r="3" />

@@ -7,7 +7,7 @@ import { ask } from "./sources.js";
 const KINDS = [["session", "Sessions"], ["usage", "Usage by quarter-hour"], ["block", "Five-hour blocks"], ["day", "Days of sessions no longer kept"]];
 const FORMATS = [["csv", "CSV, for a spreadsheet"], ["jsonl", "JSON lines"], ["json", "JSON"]];
 
-/** What to ask for. @param {import("./query.js").Query} q */
+/** What to ask for. @param {Query} q */
 export function wanted(kind, format, q) {
   const p = new URLSearchParams({ kind, format });
   if (kind === "session" || kind === "usage") for (const k of /** @type {const} */ (["project", "model", "machine"])) if (q[k]) p.set(k, q[k]);

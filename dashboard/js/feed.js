@@ -6,9 +6,7 @@ import { ms } from "./format.js";
 
 const MOST = 1000; // sessions kept beside the ones that were paged in by hand
 
-/** @typedef {{home: string, cursor: string, sessions: any[], summary: any, machines: any[], at: number, sample: boolean}} State */
-
-/** @returns {State} */
+/** @returns {Shown} */
 export const nothing = () => ({ home: "", cursor: "", sessions: [], summary: {}, machines: [], at: 0, sample: false });
 
 /** A session as the page uses it: times as numbers, made once when it arrives. */
@@ -22,7 +20,7 @@ export function session(v, key, source) {
 export const newest = (a, b) => Number(!!b.is_active) - Number(!!a.is_active) || (a.is_active ? (b.start ?? 0) - (a.start ?? 0) : (b.last ?? 0) - (a.last ?? 0)) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 
 /** The state after a feed, or null when the feed does not continue this state.
- * @returns {State|null} */
+ * @returns {Shown|null} */
 export function apply(state, feed) {
   if (!feed.full && feed.since != null && feed.since !== state.cursor) return null;
   const old = feed.full ? nothing() : state;

@@ -28,14 +28,15 @@ export function tokens(n) {
 }
 /** The same on an axis: "1.5M", "150M" */
 export const short = (n) => tokens(n).replace(/\.0+(?=\D)|(\.\d*[1-9])0+(?=\D)/, "$1");
-/** Whole dollars from a thousand on; a price that is not known is a dash, never zero. */
+/** Whole dollars from a thousand on, short from a million; a price that is not known is a dash, never zero. */
 export function money(n) {
   if (n == null || !Number.isFinite(n)) return "–";
   if (n > 0 && n < 0.005) return "<$0.01";
-  return "$" + (n >= 999.995 ? Math.round(n).toLocaleString("en-US") : n.toFixed(2));
+  return "$" + (n >= 999999.5 ? tokens(n) : n >= 999.995 ? Math.round(n).toLocaleString("en-US") : n.toFixed(2));
 }
 export const count = (n) => n.toLocaleString("en-US");
-export const pct = (n) => (n == null ? "–" : n > 0 && n < 0.5 ? "<1%" : Math.round(n) + "%");
+/** What is not all is never told as 100%. */
+export const pct = (n) => (n == null ? "–" : n > 0 && n < 0.5 ? "<1%" : (n < 100 ? Math.min(99, Math.round(n)) : Math.round(n)) + "%");
 /** "1 session", "2 sessions" */
 export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 

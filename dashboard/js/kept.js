@@ -2,7 +2,6 @@
 // kept (private mode) the page works all the same.
 // A key opens one person's or one team's ledger; a browser may hold several.
 
-/** @typedef {{relay: string, key: string, name: string, seal?: string}} Pair */
 /** Reads and writes that a browser may refuse: then what is chosen lasts for this visit. @param {() => Storage} storage */
 const shelf = (storage) => ({
   get(k, or) { try { return storage().getItem("session-relay." + k) ?? or; } catch { return or; } },

@@ -1,7 +1,6 @@
 // Reading a pairing link. It carries its key behind the #, which no server ever sees; theme.js takes it out of the
 // address before anything else runs. Pure, and loaded only when there is one.
 
-/** @typedef {{relay: string, key: string, name: string, seal?: string}} Pair a pair without a key only brings a seal */
 const KEY = /^sr_(read|admin|push)_([A-Za-z0-9-]{8,})_[A-Za-z0-9]+_[0-9a-f]{8}$/;
 
 /** An address as every other part uses it: ending in a slash; "" when it may not be used.

@@ -1,7 +1,6 @@
 // Which sessions are shown: what is here is searched at once, and the server is asked for the rest. Pure.
 import { newest } from "./feed.js";
 
-/** @typedef {{q: string, project: string, model: string, machine: string, by: string, up: boolean}} Query */
 /** @type {Query} */
 export const ALL = { q: "", project: "", model: "", machine: "", by: "last", up: false };
 export const filtered = (q) => !!(q.q.trim() || q.project || q.model || q.machine);

@@ -5,7 +5,7 @@ import { Pop } from "./header.js";
 import { count, dayOf, label as shown, lengthOf, modelName, money, span, tokens, when } from "./format.js";
 
 const FIRST = 12, STEP = 50;
-const ALL = /** @type {import("./query.js").Query} */ ({ q: "", project: "", model: "", machine: "", by: "last", up: false });
+const ALL = /** @type {Query} */ ({ q: "", project: "", model: "", machine: "", by: "last", up: false });
 export const query = signal(ALL), limit = signal(FIRST);
 const open = signal("");
 // What was asked of one ledger says nothing of the next.

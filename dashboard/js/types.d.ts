@@ -1,4 +1,13 @@
-// What connection.js is given and gives. For the type checker only; no browser loads it.
+// The shapes that modules share. For the type checker only; no browser loads it.
+
+/** One relay that this browser was paired with; a pair without a key only brings a seal. */
+type Pair = { relay: string; key: string; name: string; seal?: string };
+/** What the page knows: feed.js makes the next one of it. */
+type Shown = { home: string; cursor: string; sessions: any[]; summary: any; machines: any[]; at: number; sample: boolean };
+/** Which sessions are asked for. */
+type Query = { q: string; project: string; model: string; machine: string; by: string; up: boolean };
+
+// What connection.js is given and gives.
 type Home = { base: string; key?: string };
 type Answer = { kind: "feed"; feed: any } | { kind: "same"; at: number | null } | { kind: "refused" } | { kind: "down"; wait?: number };
 type Role = "agent" | "relay";

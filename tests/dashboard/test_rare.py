@@ -174,3 +174,27 @@ def test_keys_work_after_a_choice_was_made_with_the_arrows(agent, visit):
     assert page.input_value("#search") == "1t?"
     page.keyboard.press("Escape")
     assert page.input_value("#search") == "" and page.evaluate("() => document.activeElement.id") == ""
+
+
+def test_at_four_hundred_percent_nothing_stands_in_front_of_the_text(agent, visit):
+    page = visit(agent.url, width=320, height=256, wait=".calendar")
+    page.evaluate("() => scrollTo(0, 900)")
+    assert page.evaluate("() => [...document.querySelectorAll('.top, .tabs')].filter((e) => { const r = e.getBoundingClientRect(); return r.bottom > 0 && r.top < innerHeight; }).length") == 0
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
+
+
+def test_the_name_of_a_low_limit_does_not_stand_on_the_curve(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    block = page.evaluate("""() => { const at = (h) => new Date(Date.now() + h * 36e5).toISOString();
+      return { id: 'b', start: at(-1), end: at(4), tokens: { total: 2e6 }, cost: 3, percent: 1700, percent_basis: 'largest earlier block', basis: 'derived', unit: 'tokens', limit: 1.2e5,
+               curve: [[at(-1), 0], [at(-0.5), 1e6], [at(0), 2e6]], projection: { tokens: 1.8e7, percent: 15000, low: 9000, high: 20000 }, burn: { series: [] }, models: [] }; }""")
+    agent.tell(summary={"block": block})
+    page.wait_for_selector(".block-chart text >> text=Largest earlier block")
+    assert page.evaluate("""() => { const name = [...document.querySelectorAll('.block-chart text')].find((t) => /Largest/.test(t.textContent)).getBoundingClientRect();
+      return ['.line', '.dot'].every((s) => { const r = document.querySelector('.block-chart ' + s).getBoundingClientRect(); return r.right < name.left || r.left > name.right || r.bottom < name.top || r.top > name.bottom; }); }""")
+
+
+def test_with_forced_colours_an_alert_keeps_its_mark(agent, visit):
+    page = visit(agent.url, wait=".alerts i", forced_colors="active")
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.alerts i')).backgroundColor !== getComputedStyle(document.body).backgroundColor")

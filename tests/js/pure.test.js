@@ -13,7 +13,10 @@ test("numbers are short, and never change their unit by rounding", () => {
   assert.deepEqual([0, 999, 999.6, 1284113, 999_600, 10_000_000, 4.63e9, null].map(F.tokens), ["0", "999", "1.00k", "1.28M", "1.00M", "10.0M", "4.63B", "–"]);
 });
 test("money that is not known is a dash, and a little is not nothing", () => {
-  assert.deepEqual([0, 0.001, 1.005, 999.99, 999.996, 12345.6, null, undefined, NaN].map(F.money), ["$0.00", "<$0.01", "$1.00", "$999.99", "$1,000", "$12,346", "–", "–", "–"]);
+  assert.deepEqual([0, 0.001, 1.005, 999.99, 999.996, 12345.6, 999_999.4, 999_999.6, 12_345_678, null, undefined, NaN].map(F.money), ["$0.00", "<$0.01", "$1.00", "$999.99", "$1,000", "$12,346", "$999,999", "$1.00M", "$12.3M", "–", "–", "–"]);
+});
+test("what is not all is never told as all, nor a little as nothing", () => {
+  assert.deepEqual([0, 0.2, 0.7, 58.4, 99.4, 99.6, 99.99, 100, 100.4, 163.5, null].map(F.pct), ["0%", "<1%", "1%", "58%", "99%", "99%", "99%", "100%", "100%", "164%", "–"]);
 });
 test("lengths of time read as people say them", () => {
   assert.deepEqual([0, 20_000, 59_000, 8040000, 5 * F.HOUR, 50 * F.HOUR, 40 * F.DAY].map(F.span), ["<1m", "<1m", "1m", "2h 14m", "5h", "2d 2h", "40d"]);
