@@ -1,4 +1,4 @@
-"""The thin ASGI shell around a Flask app: live viewers, kept answers, and a bridge for everything else.
+"""The thin ASGI shell around a Flask app: live viewers, cached answers, and a bridge for everything else.
 
 One uvicorn process serves it, for the relay and for the agent's own port alike.
 """
@@ -16,7 +16,7 @@ from ledger.clock import now_ms
 from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.http.request import Request
 from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
-from ledger.serving.kept import Answer, Headers, Kept, complete, compressed, head_of, header, prepared, with_head
+from ledger.serving.cache import Answer, AnswerCache, Headers, complete, compressed, head_of, header, prepared, with_head
 from ledger.serving.lane import Lane
 from ledger.serving.live import Live
 from ledger.serving.subscription import Subscription, subscription_of
@@ -47,7 +47,7 @@ def _asked(scope: Mapping[str, Any]) -> Request:
 
 class Shell:
     """An ASGI app. *admit* lets live viewers in (it may block, and raises Problem), *native* answers single paths without
-    Flask, *who* names the tenant whose kept answers a caller may have (it must not block; None: ask the app).
+    Flask, *who* names the tenant whose cached answers a caller may have (it must not block; None: ask the app).
     *always* are headers that every answer carries unless it says otherwise, *refusal* is how a caller hears of a problem."""
 
     def __init__(
@@ -63,14 +63,14 @@ class Shell:
         always: Sequence[tuple[str, str]] = (),
         logger: Logger | None = None,
         clock: Callable[[], int] = now_ms,
-        kept: Kept | None = None,
+        cache: AnswerCache | None = None,
         refusal: Callable[[Request, Problem], Answer] = lambda asked, problem: problem_answer(problem),
     ) -> None:
         self.live, self._admit, self._who, self._native = live, admit, who, native or {}
         self._sockets, self._streams = frozenset(sockets), frozenset(streams)
         self._always = [(name.lower().encode(), value.encode()) for name, value in always]
         self._logger, self._clock, self._refusal = logger, clock, refusal
-        self._kept = kept or Kept()
+        self._cache = cache or AnswerCache()
         self._flying: dict[Hashable, asyncio.Event] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="shell")
         # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
@@ -99,7 +99,7 @@ class Shell:
     # Requests.
 
     def at_once(self, scope: Any) -> tuple[bytes, bytes] | None:
-        """Head and body of an answer that is kept, as they go out, without a task and without waiting; the head lacks its empty line.
+        """Head and body of a cached answer, as they go out, without a task and without waiting; the head lacks its empty line.
         None: call the shell as usual, it goes on from here."""
         began, asked = time.perf_counter(), _asked(scope)
         if asked.method != "GET" or asked.path in self._streams or asked.path in self._native:
@@ -148,18 +148,18 @@ class Shell:
             if answer is None or asked.method != "GET" or "gzip" not in asked.headers.get("accept-encoding", ""):
                 return answer
             return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
-        return await self._kept_answer(tenant, asked, scope, send)
+        return await self._cached_answer(tenant, asked, scope, send)
 
     def _whose(self, asked: Request) -> str | None:
-        """The tenant whose kept answers the caller may have. Raises Problem."""
+        """The tenant whose cached answers the caller may have. Raises Problem."""
         return self._who(asked) if self._who and asked.method == "GET" else None
 
     def _look(self, tenant: str, asked: Request) -> Answer | None:
         tag, packed = asked.headers.get("if-none-match", "").encode("latin-1"), "gzip" in asked.headers.get("accept-encoding", "")
-        return self._kept.look(_key(tenant, asked), self.live.version(tenant), self._clock(), if_none_match=tag, gzip_ok=packed)
+        return self._cache.look(_key(tenant, asked), self.live.version(tenant), self._clock(), if_none_match=tag, gzip_ok=packed)
 
-    async def _kept_answer(self, tenant: str, asked: Request, scope: Any, send: Any) -> Answer | None:
-        """From what is kept; else from the app, once for all who ask the same at this moment."""
+    async def _cached_answer(self, tenant: str, asked: Request, scope: Any, send: Any) -> Answer | None:
+        """From the cache; else from the app, once for all who ask the same at this moment."""
         key = _key(tenant, asked)
         for _ in range(2):
             found = self._look(tenant, asked)
@@ -179,7 +179,7 @@ class Shell:
             both = await asyncio.get_running_loop().run_in_executor(self._pool, prepared, answer)
             if both is None:
                 return answer
-            self._kept.keep(key, version, self._clock(), both, self._always)
+            self._cache.keep(key, version, self._clock(), both, self._always)
             one = self._look(tenant, asked)
             return _with_rest(one or both["gzip" in asked.headers.get("accept-encoding", "")], answer)
         finally:

@@ -74,7 +74,7 @@ class Serving:
         return Admission(LOCAL)
 
     def who(self, asked: Request) -> str | None:
-        """Whose kept answers a caller may have: none for somebody the app would refuse."""
+        """Whose cached answers a caller may have: none for somebody the app would refuse."""
         if not asked.path.startswith("/api/"):
             return None
         try:

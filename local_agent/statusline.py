@@ -14,7 +14,7 @@ import time
 if __package__ in (None, ""):  # started as a file, which is quicker than as a module
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from local_agent.windows import believed
+from local_agent.limit_reading import believed
 
 LARGEST = 1 << 20
 CHAIN_S = 5

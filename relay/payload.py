@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ledger.errors import Problem
-from ledger.serving.kept import weakened
+from ledger.serving.cache import weakened
 
 LARGEST = 6_000_000
 """Lambda's limit is 6,291,556 bytes of JSON, the headers among them."""

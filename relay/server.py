@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ledger.errors import LedgerError, Problem
 from ledger.http.request import Request
-from ledger.serving.kept import Answer
+from ledger.serving.cache import Answer
 from ledger.serving.server import serve
 from ledger.shell import Shell
 from ledger.stores import open_store

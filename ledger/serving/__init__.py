@@ -1,1 +1,1 @@
-"""One process that answers and keeps live viewers: the server, the bridge to WSGI, kept answers, and the hub."""
+"""One process that answers and keeps live viewers: the server, the bridge to WSGI, cached answers, and the hub."""

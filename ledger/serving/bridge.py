@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from ledger.errors import Problem
-from ledger.serving.kept import Answer, Headers
+from ledger.serving.cache import Answer, Headers
 
 BODY_MS = 30_000
 MOST_WAITING = 256

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ledger import untidy
 from ledger.record import Ref
 from local_agent.archive import Step
+from local_agent.limit_reading import believed
 from local_agent.readers import handover
-from local_agent.windows import believed
 
 LIMIT = "limit"
 SAME_MS = 10 * 60 * 1000

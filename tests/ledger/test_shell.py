@@ -20,7 +20,7 @@ from ledger import shell
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.http.request import Request
 from ledger.serving.bridge import environ_of
-from ledger.serving.kept import Answer, Kept
+from ledger.serving.cache import Answer, AnswerCache
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
 from ledger.serving.viewers import Admission, Viewer
@@ -39,7 +39,7 @@ class House:
         self.logged: list[tuple[str, int, int]] = []
         self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
         self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
-                           logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), kept=Kept(age_ms=10**9))  # fmt: skip
+                           logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), cache=AnswerCache(age_ms=10**9))  # fmt: skip
         self.port = 0
 
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> dict[str, Any]:

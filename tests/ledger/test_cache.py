@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.serving.kept import Answer, Headers, Kept, prepared
+from ledger.serving.cache import Answer, AnswerCache, Headers, prepared
 
 GOOD: Headers = [(b"etag", b'"1"'), (b"cache-control", b"private, no-cache"), (b"content-type", b"application/json")]
 
 
-def kept(*names: str, body: bytes = b"x" * 700, **how: int) -> Kept:
+def kept(*names: str, body: bytes = b"x" * 700, **how: int) -> AnswerCache:
     """Answers under these names, of version 1, kept at the moment 0."""
-    made = Kept(**how)
+    made = AnswerCache(**how)
     for name in names:
         found = prepared(Answer(200, GOOD, body))
         assert found is not None
@@ -18,7 +18,7 @@ def kept(*names: str, body: bytes = b"x" * 700, **how: int) -> Kept:
     return made
 
 
-def look(answers: Kept, name: str, *, version: int = 1, now: int = 0) -> bool:
+def look(answers: AnswerCache, name: str, *, version: int = 1, now: int = 0) -> bool:
     return answers.look(name, version, now, if_none_match=b"", gzip_ok=False) is not None
 
 

@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Entry:
     version: int
     until: int
     etag: bytes
@@ -45,15 +45,15 @@ class _Kept:
         return len(self.plain.body) + len(self.packed.body) + 1000
 
 
-class Kept:
+class AnswerCache:
     """At most *room* bytes of answers, the least used forgotten first. For one thread: the loop's."""
 
     def __init__(self, *, age_ms: int = 1000, room: int = 48 << 20) -> None:
         self._age, self._room, self._used = age_ms, room, 0
-        self._answers: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._answers: OrderedDict[Hashable, _Entry] = OrderedDict()
 
     def look(self, key: Hashable, version: int, now: int, *, if_none_match: bytes, gzip_ok: bool) -> Answer | None:
-        """The kept answer to this very question, if it is still true."""
+        """The cached answer to this very question, if it is still true."""
         found = self._answers.get(key)
         if found is None or found.version != version or now >= found.until:
             return None
@@ -67,7 +67,7 @@ class Kept:
         plain, packed = (with_head(one, always) for one in answer)
         etag = header(plain.headers, b"etag")
         same = Answer(304, [(name, value) for name, value in plain.headers if name in (b"etag", b"cache-control", b"vary") or name.startswith(b"access-control")])
-        made = _Kept(version, now + self._age, etag, plain, packed, with_head(same, always))
+        made = _Entry(version, now + self._age, etag, plain, packed, with_head(same, always))
         self._drop(key)
         self._answers[key] = made
         self._used += made.size
