@@ -27,7 +27,11 @@ class TooFarBack(Exception):
 
 @dataclass(slots=True)
 class Window:
-    """A block, or the gap between two (`gap`): then nothing was used in it."""
+    """A block, or the gap between two (`gap`): then nothing was used in it.
+
+    *first* and *last* are its first and last use; *kinds* are tokens of input, output, cache written for five minutes and for an hour, and
+    cache read; *models* are [tokens, cost] by the model's number. Instants are milliseconds, costs pico-dollars.
+    """
 
     start: int
     end: int

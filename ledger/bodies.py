@@ -28,11 +28,15 @@ class Unreadable(Exception):
 
 
 class Context(Struct, omit_defaults=True):
+    """Tokens of the model's context window: how many the last answer filled, and how many there are."""
+
     used: Count = 0
     size: Count = 0
 
 
 class Session(Struct, omit_defaults=True, kw_only=True):
+    """One session of a tool, from one machine. Instants are milliseconds since 1970 UTC."""
+
     id: str = ""
     session_type: Name = "unknown"
     start_time: Instant | None = None
@@ -40,9 +44,11 @@ class Session(Struct, omit_defaults=True, kw_only=True):
     last_activity: Instant | None = None
     is_active: bool = False
     stale: bool = False
+    """A tracker calls it active, but wrote nothing of it for so long that this is not believed."""
     total_messages: Count | None = None
     models_used: list[Name] = []
     estimated_tokens: Count = 0
+    """The tool's own total; it counts where there are no usage rows."""
     conversation_id: str | None = None
     project: str | None = None
     title: str | None = None
@@ -51,19 +57,27 @@ class Session(Struct, omit_defaults=True, kw_only=True):
     account: str | None = None
     metadata: Any = None
     provenance: Name = "observed"
+    """observed: from the tool's own files; telemetry: from its telemetry; declared: a tracker said so."""
     context: Context | None = None
     columns: dict[str, Any] = {}
+    """Further columns of a tracker's row, as they are."""
     origin: Name | None = None
+    """What it was imported from; None: it was not."""
     usage: list[UsageRow] = []
+    """The newest usage rows; older ones are in *more* `usage` records, so that a change of a long session stays small."""
     more: Count = 0
 
 
 class Usage(Struct, omit_defaults=True):
+    """Older usage rows of a session."""
+
     session: str = ""
     usage: list[UsageRow] = []
 
 
 class Block(Struct, omit_defaults=True, kw_only=True):
+    """A five-hour block as a tracker declared it."""
+
     id: str = ""
     start_time: Instant | None = None
     end_time: Instant | None = None
@@ -77,6 +91,8 @@ class Block(Struct, omit_defaults=True, kw_only=True):
 
 
 class Limit(Struct, omit_defaults=True, kw_only=True):
+    """How much of an official limit's window an account has used, as the tool itself said at *observed_at*."""
+
     tool: Name = "claude_code"
     account: str = ""
     window: Name
@@ -91,6 +107,8 @@ class Limit(Struct, omit_defaults=True, kw_only=True):
 
 
 class Machine(Struct, omit_defaults=True, kw_only=True):
+    """What an agent says of itself: *readers* by name with their state, *note* what troubles it, *disk* "full" where nothing can be written."""
+
     name: str | None = None
     os: str | None = None
     version: str | None = None
@@ -102,6 +120,8 @@ class Machine(Struct, omit_defaults=True, kw_only=True):
 
 
 class Day(Struct, omit_defaults=True, kw_only=True):
+    """Totals of one date in the zone *tz*: what is left of sessions that are no longer kept, or was imported."""
+
     date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
     tz: str | None = None
     rows: list[DayRow] = []

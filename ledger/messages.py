@@ -1,6 +1,6 @@
 """The messages of the push protocol as they are defined, for people, for tests, and for whatever wire.py does not read by itself.
 
-It is loaded when a message is refused, not before: the words for it can wait, a start cannot.
+It is loaded when a message is refused, not before: it makes the error message, and a start must not wait for that.
 """
 from __future__ import annotations
 

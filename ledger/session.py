@@ -104,7 +104,12 @@ def tokens_of(row: Row) -> int:
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A session of one source."""
+    """A session of one source. Instants are milliseconds; *cost* is pico-dollars, None where no row has a price.
+
+    *hash* is the lower 64 bits of the record's hash, *head* the body as JSON without its usage, *usage* and *parts* the packed rows
+    (see pack) of the newest and the older ones. *text* is what a search looks through. *open*: the tool calls it active and is
+    believed. *declared*: a tracker told of it, nobody observed it.
+    """
 
     key: str
     source: str

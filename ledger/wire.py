@@ -1,8 +1,8 @@
 """The messages of the push protocol, read.
 
 The types below are the compiled form of the definition in messages.py, which is thirty times too slow to run on every push, and
-takes longer to load than everything else here. A test holds the two against each other. What the types do not accept is
-judged by the definition, which also finds the words. Members that are not named here are ignored, so that newer agents may say more.
+takes longer to load than everything else here. A test compares the two. What the types refuse is
+checked again by the definition, which makes the error message. Members that are not named here are ignored, so that newer agents may say more.
 """
 from __future__ import annotations
 

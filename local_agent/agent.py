@@ -1,4 +1,4 @@
-"""The service: readers fill the archive, delivery empties the difference, localhost shows it.
+"""The service: readers fill the archive, delivery sends the relay what it lacks, localhost shows it.
 
 Three threads beside the server: one reads by the clock, one when files change, one delivers. Each survives whatever the
 others do, and a kill at any moment costs nothing that the next start does not mend.

@@ -1,6 +1,6 @@
 """What a function answers with: compressed for whoever takes it so, and never more than Lambda carries.
 
-There is no server in front of a function that would compress, and an answer above six megabytes is lost with a word that nobody understands.
+There is no server in front of a function that would compress, and for an answer above six megabytes Lambda sends an error of its own, which says nothing.
 """
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every path of the read API is for, what may be asked of it and what it answers: for the description, for tests, and for what queries.py does not judge by itself."""
+"""The table of the read API: each path with its purpose, the schema of its parameters and the schema of its answer.
+
+The OpenAPI document is made from it, tests go through it, and queries.py finds here the schema of what its types refuse.
+"""
 from __future__ import annotations
 
 from functools import cache

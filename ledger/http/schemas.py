@@ -1,4 +1,4 @@
-"""The shapes at the edge, written once: they check what is asked and describe what is answered.
+"""The schemas of the read API's parameters and answers: they check what is asked and describe what is answered.
 
 Query parameters are loaded by them. Answers are not dumped by them (that would cost more than working them out), but
 tests hold the answers against them, and the OpenAPI document is made from them.

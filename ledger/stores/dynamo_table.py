@@ -1,4 +1,4 @@
-"""The few ways in which one DynamoDB table is read, without a word about what is in it."""
+"""Reading and writing one DynamoDB table: pages, retries of batches, conditions. Knows nothing of what is in it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Text in as few bytes as a store that charges by the kilobyte deserves.
+"""Text in few bytes, for a store that charges by the kilobyte.
 
 A session of a dozen quarter-hours is about 1.5 KB of JSON and must fit one write unit of 1,024 bytes.
 Bodies are alike, so they are deflated with a dictionary of what they have in common. The first byte

@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: the relay's on a host of its own, and the agent's archive.
 
 What apply() returned from is on the disk. Threads that push at the same time share one transaction, and so one
-wait for the disk: whoever gets the pen writes for all who queue behind. Readers never wait for writers.
+wait for the disk: whoever holds the write lock commits for all who queue behind. Readers never wait for writers.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One SQLite file as a ledger needs it: opened with care, one connection for each thread, errors in plain words.
 
 A file that is deleted or put back to another copy while we run is noticed before the next statement, and
-opened anew: whoever writes into a file that has no name writes for nobody.
+opened anew: what is written into a deleted file is lost with the last process that holds it open.
 """
 from __future__ import annotations
 

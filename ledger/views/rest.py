@@ -1,6 +1,6 @@
-"""What a view that began from a checkpoint knows of the sessions that the checkpoint left out.
+"""The sessions that a checkpoint left out, of which a view that began from it knows only that they exist.
 
-Enough to notice when one of them matters: then TooFarBack says that all sessions must be read.
+That is enough to notice when one of them matters: then TooFarBack is raised, and the view reads all sessions.
 """
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What `doctor` and `pair` do at the edge: ask the network and the service manager once, then judge, then remember."""
+"""`doctor` and `pair` with the real network and service manager: each is asked once, the answers are judged by doctor.py and pairing.py,
+and only then something is remembered."""
 from __future__ import annotations
 
 import os

@@ -1,7 +1,7 @@
 """What was imported, kept in the archive beside the records, and which of it counts now.
 
-Imports are rows of their own; records are made of those that count (see the package). The rows may be written by a command while the
-agent runs: whoever holds the archive then makes the records.
+Imported items are rows of a table of their own; records are made of those that count (the package says which). A command may write the rows while
+the agent runs: the records are then made by the agent, at its next look.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first look that begins before the archive is open: what must be read is known then, and reading can start."""
+"""A first look at the folders that begins before the archive is open, so that reading can start as soon as it is."""
 from __future__ import annotations
 
 import time

@@ -1,4 +1,4 @@
-"""Which lines may count: they have a time, counts that can be, and names that are not empty."""
+"""Which lines may count: they have a time, possible counts, and names that are not empty."""
 from __future__ import annotations
 
 from datetime import datetime
