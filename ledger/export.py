@@ -94,7 +94,8 @@ def _batches(view: View, since: int | None, until: int | None, wanted: Mapping[s
         with view.lock:
             now = view.clock()
             held = [view.winners[key] for key in keys[place : place + AT_ONCE] if key in view.winners]
-            yield [public.detail(view, one, now) for one in held if fits(view, query, one)]
+            batch = [public.detail(view, one, now) for one in held if fits(view, query, one)]
+        yield batch  # not within the lock: whoever reads slowly keeps it for as long
 
 
 def _sessions(view: View, since: int | None, until: int | None, wanted: Mapping[str, str]) -> Iterator[list[Item]]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain
 from typing import Any
 
 from ledger.errors import Problem
@@ -14,7 +16,10 @@ from ledger.serving.cache import Answer, Headers
 
 BODY_MS = 30_000
 MOST_WAITING = 256
-_STUCK_S = 30.0
+STUCK_S = 30.0
+"""A caller who takes nothing of an answer for so long is given up."""
+MOST_STREAMS, MOST_STREAMS_IN_ALL = 8, 64
+"""So many answers in parts are under way at once: for one tenant, and for all."""
 _PROBLEM = "application/problem+json"
 Scope = Mapping[str, Any]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -60,25 +65,45 @@ async def _collected(receive: Callable[[], Any], most: int) -> bytes:
             return b"".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """An answer that is made as it is sent."""
+
+    status: int
+    headers: Headers
+    begun: tuple[bytes, bytes]
+    rest: Iterator[bytes]
+    close: Callable[[], object]
+
+
 class Bridge:
-    """Calls *app* in *pool*. Short answers come back whole; an answer of several parts is sent as it is made."""
+    """Calls *app* in *pool*. Short answers come back whole; an answer of several parts is sent as it is made, and nobody in the pool waits
+    while its caller reads."""
 
     def __init__(self, app: Wsgi, pool: Executor) -> None:
         self._app, self._pool = app, pool
         self._room = MOST_WAITING
+        self._streams: Counter[str] = Counter()
 
     async def call(self, scope: Scope, body: bytes, send: Callable[[Any], Any], note: dict[str, Any]) -> Answer | None:
         """The whole answer, or None if it went out in parts already."""
         if self._room <= 0:
             raise Problem(503, "store-unavailable", "too many requests at once: try again in a second", headers={"Retry-After": "1"})
         self._room -= 1
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, self._run, loop, environ_of(scope, body, note), send)
+            made = await asyncio.get_running_loop().run_in_executor(self._pool, self._run, environ_of(scope, body, note))
         finally:
             self._room += 1
+        if isinstance(made, Answer):
+            return made
+        try:
+            await self._stream(made, scope, send, str(note.get("tenant", "")))
+        finally:
+            with suppress(RuntimeError, ValueError):  # at a stop the pool is gone, or still makes a part
+                await asyncio.get_running_loop().run_in_executor(self._pool, made.close)
+        return None
 
-    def _run(self, loop: asyncio.AbstractEventLoop, environ: dict[str, Any], send: Callable[[Any], Any]) -> Answer | None:
+    def _run(self, environ: dict[str, Any]) -> Answer | _Parts:
         begun: list[tuple[int, Headers]] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
@@ -86,29 +111,53 @@ class Bridge:
             return lambda data: None
 
         parts = self._app(environ, start_response)
+        close = getattr(parts, "close", _nothing)
         try:
             rest = iter(parts)
-            first = next(rest, b"")
-            second = next(rest, None)
+            first, second = next(rest, b""), next(rest, None)
             status, headers = begun[0]
-            if second is None:
-                return Answer(status, headers, first)
-            self._stream(loop, send, status, headers, first, second, rest)
-            return None
+        except BaseException:
+            close()
+            raise
+        if second is not None:
+            return _Parts(status, headers, (first, second), rest, close)
+        close()
+        return Answer(status, headers, first)
+
+    async def _stream(self, made: _Parts, scope: Scope, send: Callable[[Any], Any], tenant: str) -> None:
+        """Send part after part. Raises Gone where the caller left or stands still, Problem 503 where too many are under way."""
+        if self._streams[tenant] >= MOST_STREAMS or self._streams.total() >= MOST_STREAMS_IN_ALL:
+            raise Problem(503, "store-unavailable", "too many downloads at once: try again when one has ended", headers={"Retry-After": "10"})
+        self._streams[tenant] += 1
+        try:
+            await _out(scope, send, {"type": "http.response.start", "status": made.status, "headers": made.headers})
+            async for part in self._each(made):
+                await _out(scope, send, {"type": "http.response.body", "body": part, "more_body": True})
+            await _out(scope, send, {"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            if hasattr(parts, "close"):
-                parts.close()
+            self._streams -= Counter({tenant: 1})
 
-    @staticmethod
-    def _stream(loop: asyncio.AbstractEventLoop, send: Callable[[Any], Any], status: int, headers: Headers, first: bytes, second: bytes, rest: Iterable[bytes]) -> None:
-        def out(message: dict[str, Any]) -> None:
-            # Waiting here is what keeps a slow reader from filling our memory.
-            asyncio.run_coroutine_threadsafe(send(message), loop).result(_STUCK_S)
+    async def _each(self, made: _Parts) -> AsyncIterator[bytes]:
+        for part in made.begun:
+            yield part
+        while (more := await asyncio.get_running_loop().run_in_executor(self._pool, next, made.rest, None)) is not None:
+            yield more
 
-        out({"type": "http.response.start", "status": status, "headers": headers})
-        for part in chain((first, second), rest):
-            out({"type": "http.response.body", "body": part, "more_body": True})
-        out({"type": "http.response.body", "body": b"", "more_body": False})
+
+async def _out(scope: Scope, send: Callable[[Any], Any], message: dict[str, Any]) -> None:
+    """Waiting here is what keeps a slow reader from filling our memory. Raises Gone where the caller left or stands still."""
+    try:
+        async with asyncio.timeout(STUCK_S):
+            await send(message)
+    except TimeoutError:
+        scope.get("abort", _nothing)()
+        raise Gone from None
+    if scope.get("is_gone", _nothing)():
+        raise Gone
+
+
+def _nothing() -> None:
+    """Where the server tells nothing of the connection, or an answer needs no closing."""
 
 
 def environ_of(scope: Scope, body: bytes, note: dict[str, Any]) -> dict[str, Any]:

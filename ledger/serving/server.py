@@ -66,6 +66,7 @@ class _Http(HttpToolsProtocol):
         super().on_message_begin()
         self._size, self._in_head = 0, True
         self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        self.scope["is_gone"] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))

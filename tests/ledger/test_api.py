@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.api import PATHS, read_api
 from ledger.errors import Problem
+from ledger.export import export
 from ledger.http import schemas
 from ledger.http.described import ALL, ROUTES
 from ledger.http.reads import HANDLERS, OPEN, Access
@@ -41,6 +43,16 @@ def house() -> House:
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_is_free_while_whoever_exports_it_reads(house: House) -> None:
+    house.laptop().pushes(*(a_session(f"s{number}", use(NOW - number * MINUTE)) for number in range(450)))
+    view, parts = house.view(), export(house.view(), "session", "jsonl").chunks
+    assert next(parts)
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(view.lock.acquire, timeout=10).result()
+        elsewhere.submit(view.lock.release).result()
+        assert elsewhere.submit(next, parts, b"").result(), "any thread may make the next part"
 
 
 @pytest.mark.parametrize("path", ANSWERS)

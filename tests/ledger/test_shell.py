@@ -19,12 +19,12 @@ from websockets.sync.client import ClientConnection, connect
 from ledger import shell
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.http.request import Request
-from ledger.serving.bridge import environ_of
+from ledger.serving.bridge import MOST_STREAMS, environ_of
 from ledger.serving.cache import Answer, AnswerCache
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
 from ledger.serving.viewers import Admission, Viewer
-from ledger.shell import Shell
+from ledger.shell import THREADS, Shell
 from tests.processes import until
 
 PATIENCE = 10
@@ -40,7 +40,16 @@ class House:
         self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
         self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
                            logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), cache=AnswerCache(age_ms=10**9))  # fmt: skip
-        self.port = 0
+        self.port, self.parts_made, self.closed = 0, 0, 0
+
+    def download(self) -> Iterator[bytes]:
+        """Longer than all that a connection takes before somebody reads."""
+        try:
+            for _ in range(400):
+                self.parts_made += 1
+                yield b"x" * 60_000
+        finally:
+            self.closed += 1
 
     def feed(self, tenant: str, cursor: str | None, tz: str, sessions: int) -> dict[str, Any]:
         if self.busy:
@@ -73,6 +82,10 @@ class House:
             case "/parts":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return (part for part in (b"one ", b"two ", b"three"))
+            case "/download":
+                start("200 OK", [("Content-Type", "text/plain")])
+                environ["relay.note"]["tenant"] = environ["QUERY_STRING"]
+                return self.download()
             case "/echo":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return [environ["wsgi.input"].read(), environ["QUERY_STRING"].encode()]
@@ -326,6 +339,47 @@ def test_behind_a_proxy_that_is_believed_the_caller_is_who_it_says_even_for_a_ke
 
 def test_an_answer_in_parts_arrives_whole(house: House) -> None:
     assert house.ask("/parts")[2] == b"one two three"
+
+
+def begins_to_download(house: House, tenant: str = "alice") -> socket.socket:
+    """A caller who asks for much and reads nothing; the first of it is on its way."""
+    made, caller = house.parts_made, socket.socket()
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    caller.connect(("127.0.0.1", house.port))
+    caller.settimeout(PATIENCE)
+    caller.sendall(b"GET /download?%s HTTP/1.1\r\nHost: x\r\n\r\n" % tenant.encode())
+    until(lambda: house.parts_made > made + 1, "the download's beginning")
+    return caller
+
+
+def test_those_who_download_and_do_not_read_delay_nobody(house: House) -> None:
+    callers = [begins_to_download(house, f"tenant{number % 3}") for number in range(2 * THREADS)]
+    for _ in range(3):
+        assert house.ask("/echo", method="POST", body=b"at once")[2] == b"at once"
+    for caller in callers:
+        caller.close()
+    until(lambda: house.closed == len(callers), "the end of downloads that nobody waits for")
+    assert house.parts_made < 400 * len(callers) / 2
+
+
+def test_a_download_that_stands_still_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.serving.bridge.STUCK_S", 0.2)
+    caller = begins_to_download(house)
+    until(lambda: house.closed, "giving up")
+    with contextlib.suppress(ConnectionResetError):
+        while caller.recv(1 << 20):
+            pass  # what was on its way comes, and then the end
+    assert house.parts_made < 400
+
+
+def test_one_tenants_downloads_leave_room_for_those_of_others(house: House) -> None:
+    callers = [begins_to_download(house) for _ in range(MOST_STREAMS)]
+    status, headers, _ = house.ask("/download?alice")
+    assert status == 503 and headers["retry-after"]
+    assert len(house.ask("/download?bob")[2]) == 400 * 60_000
+    for caller in callers:
+        caller.close()
+    until(lambda: house.ask("/download?alice")[0] == 200, "room for another download of the same tenant")
 
 
 def test_body_and_query_reach_the_app_as_they_were_sent(house: House) -> None:
