@@ -5,7 +5,7 @@ import { when } from "./format.js";
 import { prefs } from "./kept.js";
 
 const notes = signal(null);
-const gone = signal(/** @type {string[]} */ (JSON.parse(prefs.get("dismissed", "[]"))));
+const gone = signal(prefs.list("dismissed"));
 /** A machine that falls silent again is news again. */
 export const matter = (a) => (a.id.startsWith("silent/") ? `${a.id}@${a.at}` : a.id);
 function dismiss(id) { gone.value = [...gone.value.slice(-49), id]; prefs.set("dismissed", JSON.stringify(gone.value)); }

@@ -2,8 +2,7 @@
 
 export const MINUTE = 60000, HOUR = 3600000, DAY = 86400000;
 const two = (n) => String(n).padStart(2, "0");
-const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
-export { zone };
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const made = new Map();

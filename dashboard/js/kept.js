@@ -6,16 +6,18 @@
 const shelf = (storage) => ({
   get(k, or) { try { return storage().getItem("session-relay." + k) ?? or; } catch { return or; } },
   set(k, v) { try { storage().setItem("session-relay." + k, v); } catch { /* not kept */ } },
+  /** @returns {any[]} */
+  list(k) { try { return [...JSON.parse(this.get(k, ""))]; } catch { return []; } },
 });
 /** @param {() => Storage} storage */
 export function pairings(storage) {
-  const { get, set } = shelf(storage);
+  const own = shelf(storage), { get, set } = own;
   let here = /** @type {Pair[]} */ ([]), chosen = "";
   const write = (all, key) => { set("pairs", JSON.stringify(here = all)); set("pair", chosen = key); };
   const pairs = {
     get all() { return here; },
     /** Look again: another tab may have paired or forgotten. Which pair is in use stays this tab's own. */
-    read() { try { here = JSON.parse(get("pairs", "[]")); } catch { /* not what we wrote */ } },
+    read() { here = own.list("pairs"); },
     /** The pair in use. @param {string} [relay] only one of this relay */
     current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen) ?? fit[fit.length - 1] ?? null; },
     add(pair) { write([...here.filter((p) => p.key !== pair.key), { ...here.find((p) => p.key === pair.key), ...pair }], pair.key); },

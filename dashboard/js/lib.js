@@ -1,7 +1,7 @@
 // The only module that names vendored files; everything else imports from here.
 import { h, Component, htm } from "../vendor/preact.js";
 import { label, isSealed } from "./format.js";
-export { render, Fragment, Component, useState, useEffect, useLayoutEffect, useRef, useMemo, signal, computed, effect, batch } from "../vendor/preact.js";
+export { render, useState, useEffect, useLayoutEffect, useRef, useMemo, signal, computed, effect, batch } from "../vendor/preact.js";
 
 // htm keeps static subtrees for ever and Preact links each to its parents: together they keep every tree that
 // was ever drawn, 128 kB a message. this[0] = 3 turns that cache off.

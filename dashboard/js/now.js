@@ -99,23 +99,23 @@ function useFew(list, n) {
 /** @param {{Opened?: any}} p what shows one session, once it is here */
 export function Active({ Opened }) {
   const [open, setOpen] = useState("");
-  const list = S.active.value, old = S.stale.value, at = S.asOf.value, t = old ? at : S.minute.value, [shown, more] = useFew(list, 6);
-  const today = dateOf(at) === S.today.value, last = S.sessions.value[0]?.last;
-  return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${today ? "" : dayShort(dateOf(at)) + ", "}${clock(at)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
+  const list = S.active.value, old = S.stale.value, t = old ? S.asOf.value : S.minute.value, [shown, more] = useFew(list, 6);
+  const last = S.sessions.value[0]?.last;
+  return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${S.ofToday.value ? "" : dayShort(dateOf(t)) + ", "}${clock(t)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
     ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}${last ? ` Last active ${when(last, t)}.` : ""}</p>`
       : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r cost">Cost</span><span class="r len">Time</span></div>
         <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} isOpen=${open === s.key} onOpen=${setOpen} Opened=${Opened} />`)}</ul>${more}`}</section>`;
 }
 
-function Machine({ m, alone, t }) {
+function Machine({ m, alone, t, day }) {
   const seen = ms(m.last_seen), state = m.state ?? (m.online ? "ok" : "silent"), on = m.online && state !== "silent";
   const os = [m.os, m.version && `agent ${m.version}`].filter(Boolean).join(" · ");
   return html`<li class=${on ? state : "off"}><i class="state" aria-hidden="true"></i>
     <div class="grow"><b><bdi>${m.name || m.source}</bdi></b>${alone && html` <small class="tag">this one</small>`}<span class="sub" title=${os}>${m.note && state === "attention" ? html`<span class="warn">${m.note}</span>` : os || "no details"}</span></div>
-    <div class="r"><span class="num">${on ? (m.active ? `${m.active} active` : "idle") : "offline"}</span><span class="sub num">${on ? m.today_cost != null && `${money(m.today_cost)} today` : seen ? `seen ${ago(t - seen)}` : "never seen"}</span></div></li>`;
+    <div class="r"><span class="num">${on ? (m.active ? `${m.active} active` : "idle") : "offline"}</span><span class="sub num">${on ? m.today_cost != null && `${money(m.today_cost)} ${day}` : seen ? `seen ${ago(t - seen)}` : "never seen"}</span></div></li>`;
 }
 export function Machines() {
-  const t = S.minute.value, list = S.machines.value, [shown, more] = useFew(list, 6), alone = S.home.value === "agent" && list.length === 1;
+  const t = S.minute.value, list = S.machines.value, [shown, more] = useFew(list, 6), alone = S.home.value === "agent" && list.length === 1, day = S.ofToday.value ? "today" : "that day";
   return html`<section class="cell machines" id="machines" aria-labelledby="h-mach"><header><h2 id="h-mach">Machines</h2>${list.length > 0 && html`<span class="quiet num">${list.filter((m) => m.online).length} of ${list.length} online</span>`}</header>
-    ${list.length === 0 ? html`<p class="quiet">No machine has reported yet.</p>` : html`<ul>${shown.map((m) => html`<${Machine} key=${m.source} m=${m} alone=${alone} t=${t} />`)}</ul>${more}`}</section>`;
+    ${list.length === 0 ? html`<p class="quiet">No machine has reported yet.</p>` : html`<ul>${shown.map((m) => html`<${Machine} key=${m.source} m=${m} alone=${alone} t=${t} day=${day} />`)}</ul>${more}`}</section>`;
 }

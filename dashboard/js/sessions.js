@@ -37,11 +37,10 @@ export function Opened({ s }) {
   return View ? html`<${View} s=${s} ask=${ask} />` : html`<p class="quiet">Loading…</p>`;
 }
 const Row = memo(({ s, day, length, isOpen, colour }) => {
-  const toggle = (e) => { if (e.target.closest("a")) return; e.stopPropagation(); open.value = isOpen ? "" : s.key; };
   const guess = s.provenance && !["observed", "telemetry"].includes(s.provenance);
-  return html`<tr class=${(s.is_active ? "live " : "") + (isOpen ? "open" : "")} onClick=${toggle}>
+  return html`<tr class=${(s.is_active ? "live " : "") + (isOpen ? "open" : "")} onClick=${() => (open.value = isOpen ? "" : s.key)}>
     <td class="num when">${s.is_active ? html`<span class="pulse">Active</span>` : when(s.last, day)}</td>
-    <th scope="row"><button class="plain" aria-expanded=${isOpen} onClick=${toggle}>${s.title || s.project ? name(S.called(s)) : html`<span class="quiet">${S.called(s)}</span>`}</button>${s.stale && html` <span class="tag" title="Its tracker says that it is active, but nothing was heard of it for a day">stale</span>`}<span class="sub phone"><i class=${colour} aria-hidden="true"></i> ${name(S.sees("projects") ? s.project || "no project" : modelName(s.model))}${S.sees("machines") && html` · <bdi>${s.machine}</bdi>`}</span></th>
+    <th scope="row"><button class="plain" aria-expanded=${isOpen}>${s.title || s.project ? name(S.called(s)) : html`<span class="quiet">${S.called(s)}</span>`}</button>${s.stale && html` <span class="tag" title="Its tracker says that it is active, but nothing was heard of it for a day">stale</span>`}<span class="sub phone"><i class=${colour} aria-hidden="true"></i> ${name(S.sees("projects") ? s.project || "no project" : modelName(s.model))}${S.sees("machines") && html` · <bdi>${s.machine}</bdi>`}</span></th>
     <td class="proj">${name(s.project || "–")}</td><td class="model" title=${(s.models_used ?? []).join(", ")}><i class=${colour} aria-hidden="true"></i>${modelName(s.model)}</td><td class="mach"><bdi>${s.machine}</bdi></td>
     <td class="num r len">${length}</td><td class=${"num r tok" + (guess ? " guess" : "")} title=${guess ? `${s.provenance}, not measured` : ""}>${guess ? "≈" : ""}${tokens(s.all)}</td><td class="num r cost">${money(s.cost)}</td></tr>
   ${isOpen && html`<tr class="detail"><td colspan="8"><${Opened} s=${s} /></td></tr>`}`;

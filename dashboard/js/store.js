@@ -59,6 +59,8 @@ export const colours = computed(() => {
 });
 export const colour = (model) => "c-" + (colours.value.get(model) ?? "other");
 export const today = computed(() => dateOf(minute.value));
+/** Is what is shown of today? */
+export const ofToday = computed(() => dateOf(asOf.value) === today.value);
 /** The last n calendar days up to today; days without use are there, and empty. */
 export function calendar(known, n, end) {
   const by = new Map(known.map((d) => [d.date, d]));

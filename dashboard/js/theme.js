@@ -7,7 +7,8 @@
   // After this turn, so that nothing here holds up the first paint.
   setTimeout(function () {
     // A key goes only to the relay that it belongs to; an agent on this computer answers without one.
-    var here = new URL("./", location.href).href, own = JSON.parse(kept("pairs") || "[]").filter(function (p) { return p.relay === here && p.key === kept("pair"); })[0];
+    var here = new URL("./", location.href).href, own;
+    try { own = JSON.parse(kept("pairs") || "").filter(function (p) { return p.relay === here && p.key === kept("pair"); })[0]; } catch (e) { /* no pairs */ }
     var key = pairs ? !/[#&]relay=/.test(link) && new URLSearchParams(link.slice(1)).get("key") : own && own.key;
     var open = !key && !pairs && kept("role") !== "relay" && /^(localhost|127\.0\.0\.1|\[::1\])$/.test(location.hostname);
     var get = function (path, headers) { return fetch("api/v1/" + path, { headers: headers, cache: "no-store", credentials: "omit" }).catch(function () { return null; }); };

@@ -12,10 +12,10 @@ const SPLITS = { models: ["Model", modelName], projects: ["Project", (p) => p ||
 const HUES = ["p1", "p2", "p3", "p4", "p5"];
 
 const f = (n) => n.toFixed(1);
-/** Arrow keys move the picked one. */
+/** Arrow keys move the picked one, from today on. */
 const walk = (pick, n, onPick, by) => (e) => {
-  const from = pick ?? n, to = e.key === "Home" ? 0 : e.key === "End" ? n - 1 : by[e.key] !== undefined ? from + by[e.key] : null;
-  if (to === null) return;
+  const to = e.key === "Home" ? 0 : e.key === "End" ? n - 1 : by[e.key] && (pick == null ? n - 1 : pick + by[e.key]);
+  if (to == null) return;
   e.preventDefault();
   onPick(Math.max(0, Math.min(n - 1, to)));
 };

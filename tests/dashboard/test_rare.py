@@ -198,3 +198,28 @@ def test_the_name_of_a_low_limit_does_not_stand_on_the_curve(server, visit):
 def test_with_forced_colours_an_alert_keeps_its_mark(agent, visit):
     page = visit(agent.url, wait=".alerts i", forced_colors="active")
     assert page.evaluate("() => getComputedStyle(document.querySelector('.alerts i')).backgroundColor !== getComputedStyle(document.body).backgroundColor")
+
+
+def test_what_a_machine_cost_on_another_day_is_not_called_todays(server, visit):
+    agent = server()
+    page = visit(agent.url, wait=".calendar")
+    page.wait_for_selector(".machines >> text=today")
+    agent.kill()
+    wait_state(page, "stored")
+    page.evaluate("async () => { const { asOf } = await import('./js/store.js'); asOf.value -= 864e5; }")
+    page.wait_for_selector(".machines >> text=that day")
+    assert "today" not in page.inner_text(".machines") and "," in page.inner_text("#h-active")
+
+
+@pytest.mark.parametrize("broken", ["x", "null", '{"a":1}', "7"])
+def test_what_another_program_on_this_origin_left_in_the_storage_stops_nothing(agent, somewhere, broken):
+    page = somewhere(agent.url, script=f"for (const k of ['dismissed', 'pairs', 'pair', 'role', 'theme']) localStorage.setItem('session-relay.' + k, {broken!r});")
+    wait_state(page, "live")
+
+
+def test_the_arrows_begin_to_read_the_calendar_at_today(agent, visit):
+    page = visit(agent.url, wait=".calendar")
+    page.focus(".heat svg")
+    page.keyboard.press("ArrowLeft")
+    today = page.evaluate("async () => { const { today } = await import('./js/store.js'), { dayName } = await import('./js/format.js'); return dayName(today.value); }")
+    page.wait_for_selector(f".readout >> text={today}")
