@@ -24,6 +24,7 @@ from relay.keys import KeyRing
 from relay.limits import Limits
 from relay.live.tickets import Tickets
 from relay.origins import Origins
+from relay.people.badge_routes import add_badge_routes
 from relay.people.routes import add_people_routes
 from relay.people.shares import shown_of
 from relay.people.tenants import Tenants
@@ -166,5 +167,6 @@ def create_app(relay: Relay) -> Flask:
     for mount in ("", "/api"):
         add_alert_routes(app, lambda: relay.alerts, partial(caller_of, relay), relay.clock, prefix=mount)
     add_people_routes(app, relay, lambda: caller_of(relay, "admin").tenant)
+    add_badge_routes(app, relay)
     add_routes(app, relay)
     return app

@@ -22,66 +22,77 @@ Caller = Callable[..., "Access"]
 
 def add_alert_routes(app: Flask, alerts: Callable[[], Alerts], caller: Caller, clock: Callable[[], int], *, prefix: str) -> None:
     """*caller* says who asks, or raises Problem; with scopes only those may. *alerts* is asked when it is needed."""
-    trials = Buckets(Rate(10, 1 / 20))
-
-    def shown() -> Mapping[str, Any]:
-        return alerts().watch.shown(_reader(caller))
-
-    def settings() -> Mapping[str, Any]:
-        access = caller()
-        found = alerts().book.read(_member(access)).public()
-        if access.scope != "admin":  # who may only read need not know where messages go
-            found["channels"] = [{name: channel[name] for name in ("name", "kind", "on")} for channel in found["channels"]]
-        return found
-
-    def change() -> Mapping[str, Any]:
-        tenant = caller("admin").tenant
-        wishes, made = alerts().book.change(tenant, _document())
-        alerts().duty.listens(tenant)
-        found = wishes.public()
-        for channel in found["channels"]:
-            if channel["name"] in made:
-                channel["secret"] = made[channel["name"]]
-        return found
-
-    def trial() -> Mapping[str, Any]:
-        asked = _document() if request.get_data() else {}
-        to = asked.get("channel") if isinstance(asked, dict) else None
-        if to is None:
-            return {"reached": alerts().webpush.tell(_reader(caller), TRIAL)}
-        tenant = caller("admin").tenant
-        if not any(channel.name == to and channel.on for channel in alerts().book.read(tenant).channels):
-            raise Problem(404, "not-found", "there is no such channel, or it is off: GET /v1/alerts/settings lists them")
-        trials.take(tenant, clock())
-        why = alerts().post.trial(tenant, str(to))
-        return {"channel": to, "ok": not why, "detail": why}
-
-    def key() -> Mapping[str, str]:
-        _reader(caller)
-        return {"key": alerts().webpush.public_key()}
-
-    def subscribe() -> tuple[Mapping[str, str], int]:
-        tenant = _reader(caller)
-        made = alerts().webpush.subscribe(tenant, _document())
-        alerts().duty.listens(tenant)
-        return {"id": made}, 201
-
-    def unsubscribe(id: str) -> Response:
-        if not alerts().webpush.unsubscribe(_reader(caller), id):
-            raise Problem(404, "not-found", "there is no such subscription")
-        return Response(status=204)
+    views = _Views(alerts, caller, clock)
+    routes: list[tuple[str, Callable[..., Any], str]] = [
+        ("/v1/alerts", views.shown, "GET"), ("/v1/alerts/settings", views.settings, "GET"), ("/v1/alerts/settings", views.change, "PUT"),
+        ("/v1/alerts/trial", views.trial, "POST"),
+    ]  # fmt: skip
+    if webpush.is_available():
+        routes += [("/v1/alerts/key", views.key, "GET"), ("/v1/alerts/subscriptions", views.subscribe, "POST"), ("/v1/alerts/subscriptions/<id>", views.unsubscribe, "DELETE")]
+    for path, view, method in routes:
+        app.add_url_rule(prefix + path, f"alerts{prefix}{path}{method}".replace(".", ""), view, methods=[method])
 
     def private(answer: Response) -> Response:
         if request.path.startswith(f"{prefix}/v1/alerts"):
             answer.headers.setdefault("Cache-Control", "no-store")
         return answer
 
-    routes: list[tuple[str, Callable[..., Any], str]] = [("/v1/alerts", shown, "GET"), ("/v1/alerts/settings", settings, "GET"), ("/v1/alerts/settings", change, "PUT"), ("/v1/alerts/trial", trial, "POST")]
-    if webpush.is_available():
-        routes += [("/v1/alerts/key", key, "GET"), ("/v1/alerts/subscriptions", subscribe, "POST"), ("/v1/alerts/subscriptions/<id>", unsubscribe, "DELETE")]
-    for path, view, method in routes:
-        app.add_url_rule(prefix + path, f"alerts{prefix}{path}{method}".replace(".", ""), view, methods=[method])
     app.after_request(private)
+
+
+class _Views:
+    """What each path answers."""
+
+    def __init__(self, alerts: Callable[[], Alerts], caller: Caller, clock: Callable[[], int]) -> None:
+        self._alerts, self._caller, self._clock = alerts, caller, clock
+        self._trials = Buckets(Rate(10, 1 / 20))
+
+    def shown(self) -> Mapping[str, Any]:
+        return self._alerts().watch.shown(_reader(self._caller))
+
+    def settings(self) -> Mapping[str, Any]:
+        access = self._caller()
+        found = self._alerts().book.read(_member(access)).public()
+        if access.scope != "admin":  # who may only read need not know where messages go
+            found["channels"] = [{name: channel[name] for name in ("name", "kind", "on")} for channel in found["channels"]]
+        return found
+
+    def change(self) -> Mapping[str, Any]:
+        tenant = self._caller("admin").tenant
+        wishes, made = self._alerts().book.change(tenant, _document())
+        self._alerts().duty.listens(tenant)
+        found = wishes.public()
+        for channel in found["channels"]:
+            if channel["name"] in made:
+                channel["secret"] = made[channel["name"]]
+        return found
+
+    def trial(self) -> Mapping[str, Any]:
+        asked = _document() if request.get_data() else {}
+        to = asked.get("channel") if isinstance(asked, dict) else None
+        if to is None:
+            return {"reached": self._alerts().webpush.tell(_reader(self._caller), TRIAL)}
+        tenant = self._caller("admin").tenant
+        if not any(channel.name == to and channel.on for channel in self._alerts().book.read(tenant).channels):
+            raise Problem(404, "not-found", "there is no such channel, or it is off: GET /v1/alerts/settings lists them")
+        self._trials.take(tenant, self._clock())
+        why = self._alerts().post.trial(tenant, str(to))
+        return {"channel": to, "ok": not why, "detail": why}
+
+    def key(self) -> Mapping[str, str]:
+        _reader(self._caller)
+        return {"key": self._alerts().webpush.public_key()}
+
+    def subscribe(self) -> tuple[Mapping[str, str], int]:
+        tenant = _reader(self._caller)
+        made = self._alerts().webpush.subscribe(tenant, _document())
+        self._alerts().duty.listens(tenant)
+        return {"id": made}, 201
+
+    def unsubscribe(self, id: str) -> Response:
+        if not self._alerts().webpush.unsubscribe(_reader(self._caller), id):
+            raise Problem(404, "not-found", "there is no such subscription: it was removed before")
+        return Response(status=204)
 
 
 def _reader(caller: Caller) -> str:

@@ -24,11 +24,15 @@ Opened = Callable[..., AbstractContextManager[Any]]
 """Opens the key ring of the store that the options name, as the commands for keys do; it has the store too."""
 
 
+Run = Callable[..., Callable[[argparse.Namespace], int]]
+"""Makes a command of an act on the office; with *may_make* the store may be made by it."""
+
+
 def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, clock: Callable[[], int], *, tenant: str, seconds: Callable[[str], int]) -> None:
     """The commands. *seconds* reads 90d."""
-    many = argparse.ArgumentParser(add_help=False, parents=[common])
-    many.add_argument("--json", action="store_true", help="as JSON")
-    whose = argparse.ArgumentParser(add_help=False, parents=[many])
+    listing = argparse.ArgumentParser(add_help=False, parents=[common])
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    whose = argparse.ArgumentParser(add_help=False, parents=[listing])
     whose.add_argument("--tenant", default=tenant, metavar="NAME", help=f"whose ({tenant})")
 
     def run(act: Callable[[Office, argparse.Namespace, Any], None], *, may_make: bool = False) -> Callable[[argparse.Namespace], int]:
@@ -43,23 +47,32 @@ def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, c
 
         return command
 
+    _add_tenants(commands, common, listing, run)
+    _add_members(commands, whose, run, seconds)
+    _add_shares(commands, whose, run, seconds)
+    _add_forget(commands, whose, run)
+
+
+def _add_tenants(commands: Any, common: argparse.ArgumentParser, listing: argparse.ArgumentParser, run: Run) -> None:
     tenants = commands.add_parser("tenants", help="create, list, show, set and remove tenants").add_subparsers(required=True, metavar="ACTION")
     create = tenants.add_parser("create", parents=[common], help="make a tenant and print its first admin key, and only it")
     _settings(create)
     create.set_defaults(run=run(_create, may_make=True))
-    tenants.add_parser("list", parents=[many], help="every tenant").set_defaults(run=run(_list))
-    show = tenants.add_parser("show", parents=[many], help="one tenant with its settings, machines and members")
+    tenants.add_parser("list", parents=[listing], help="every tenant").set_defaults(run=run(_list))
+    show = tenants.add_parser("show", parents=[listing], help="one tenant with its settings, machines and members")
     show.add_argument("name", metavar="NAME")
     show.set_defaults(run=run(_show))
-    change = tenants.add_parser("set", parents=[many], help="change a tenant's settings")
+    change = tenants.add_parser("set", parents=[listing], help="change a tenant's settings")
     _settings(change)
     change.add_argument("--badge", type=_words(badge.SHOWS, "off"), metavar="PARTS", help=f"open its badge with {','.join(badge.SHOWS)}, or off")
     change.set_defaults(run=run(_set))
-    remove = tenants.add_parser("remove", parents=[many], help="forget a tenant and everything of it")
+    remove = tenants.add_parser("remove", parents=[listing], help="forget a tenant and everything of it")
     remove.add_argument("name", metavar="NAME")
     remove.add_argument("--dry-run", action="store_true", help="only say what would go")
     remove.set_defaults(run=run(_forget), what="tenant", tenant="", undo=False)
 
+
+def _add_members(commands: Any, whose: argparse.ArgumentParser, run: Run, seconds: Callable[[str], int]) -> None:
     members = commands.add_parser("members", help="add, list and remove the people of a tenant").add_subparsers(required=True, metavar="ACTION")
     add = members.add_parser("add", parents=[whose], help="print a new key of a member, or of one of their machines, and only it")
     add.add_argument("name", metavar="NAME")
@@ -72,6 +85,8 @@ def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, c
     leave.add_argument("name", metavar="NAME")
     leave.set_defaults(run=run(_leave))
 
+
+def _add_shares(commands: Any, whose: argparse.ArgumentParser, run: Run, seconds: Callable[[str], int]) -> None:
     share = commands.add_parser("share", help="links that show only what was chosen").add_subparsers(required=True, metavar="ACTION")
     made = share.add_parser("create", parents=[whose], help="print the address of a page, and only it")
     made.add_argument("--shows", required=True, type=_words(PARTS), metavar="PARTS", help=",".join(PARTS))
@@ -85,6 +100,8 @@ def add_people(commands: Any, common: argparse.ArgumentParser, opened: Opened, c
     end.add_argument("id", metavar="ID")
     end.set_defaults(run=run(_unshare))
 
+
+def _add_forget(commands: Any, whose: argparse.ArgumentParser, run: Run) -> None:
     forget = commands.add_parser("forget", parents=[whose], help="forget a machine, a project or a tenant, everywhere")
     forget.add_argument("what", choices=("machine", "project", "tenant"))
     forget.add_argument("name", metavar="NAME")

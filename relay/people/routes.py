@@ -1,4 +1,4 @@
-"""The administrator's endpoints, for their own tenant only, and the badges. Tenants are made and removed where the relay runs."""
+"""The administrator's endpoints, for their own tenant only. Tenants are made and removed where the relay runs."""
 from __future__ import annotations
 
 import json
@@ -12,6 +12,7 @@ from ledger.errors import LedgerError, Misuse, Problem
 
 if TYPE_CHECKING:
     from relay.app import Relay
+    from relay.people.office import Office
 
 LARGEST = 16 << 10
 _SECONDS_A_DAY = 86_400
@@ -20,118 +21,102 @@ LONGEST_DAYS = 3_650
 
 def add_people_routes(app: Flask, relay: Relay, tenant_of: Callable[[], str]) -> None:
     """*tenant_of* says whose administrator asks, or raises Problem."""
+    admin = _Admin(relay, tenant_of)
+    for mount in ("", "/api"):
+        for path, view, methods in (
+            ("tenant", admin.settings, ["GET", "PUT"]), ("members", admin.members, ["GET", "POST"]), ("members/<name>", admin.member, ["DELETE"]),
+            ("shares", admin.shares, ["GET", "POST"]), ("shares/<id>", admin.share, ["DELETE"]), ("keys", admin.keys, ["GET"]), ("keys/<id>", admin.key, ["DELETE"]),
+            ("audit", admin.trail, ["GET"]), ("forget", admin.forget, ["POST"]),
+        ):  # fmt: skip
+            app.add_url_rule(f"{mount}/v1/admin/{path}", f"admin{mount}/{path}", _told(view), methods=methods)
 
-    def who() -> str:
+
+class _Admin:
+    """What each path does. A view answers a document, a document with a status, or a Response."""
+
+    def __init__(self, relay: Relay, tenant_of: Callable[[], str]) -> None:
+        self._relay, self._tenant_of = relay, tenant_of
+
+    @property
+    def _office(self) -> Office:
+        return self._relay.office  # made when it is first asked for: a function's start does not wait for it
+
+    @property
+    def _who(self) -> str:
         """Known once tenant_of() has let them in."""
         return str(g.entered.key_id[-12:])
 
-    def settings() -> Any:
-        tenant = tenant_of()
+    def settings(self) -> Any:
+        tenant = self._tenant_of()
         if request.method == "PUT":
-            relay.office.change(who(), tenant, _body())
-        return {**relay.office.describe(tenant), "badge_url": _badge_url(relay, tenant)}
+            self._office.change(self._who, tenant, _body())
+        return {**self._office.describe(tenant), "badge_url": _badge_url(self._relay, tenant)}
 
-    def members() -> Any:
-        tenant = tenant_of()
+    def members(self) -> Any:
+        tenant = self._tenant_of()
         if request.method == "GET":
-            return [member.public() for member in relay.office.members(tenant)]
+            return [member.public() for member in self._office.members(tenant)]
         asked = _body(("name", "role", "machine", "expires_days"))
-        member, key = relay.office.add_member(who(), tenant, str(asked.get("name", "")), str(asked.get("role", "")),
+        member, key = self._office.add_member(self._who, tenant, str(asked.get("name", "")), str(asked.get("role", "")),
                                               expires_s=_seconds(asked), machine=str(asked.get("machine") or ""))  # fmt: skip
         return {**member.public(), "key": key}, 201
 
-    def member(name: str) -> Any:
-        tenant = tenant_of()
-        return relay.office.remove_member(who(), tenant, name).public()
+    def member(self, name: str) -> Any:
+        tenant = self._tenant_of()
+        return self._office.remove_member(self._who, tenant, name).public()
 
-    def shares() -> Any:
-        tenant = tenant_of()
+    def shares(self) -> Any:
+        tenant = self._tenant_of()
         if request.method == "GET":
-            return [share.public() for share in relay.office.shares(tenant)]
+            return [share.public() for share in self._office.shares(tenant)]
         asked = _body(("shows", "project", "machine", "label", "expires_days"))
         if not isinstance(asked.get("shows"), list):
             raise Problem(400, "malformed", "shows: name the parts in a list, such as [\"totals\", \"blocks\"]", parameter="shows")
-        key = relay.office.share(who(), tenant, asked["shows"], project=_name(asked, "project"), machine=_name(asked, "machine"),
+        key = self._office.share(self._who, tenant, asked["shows"], project=_name(asked, "project"), machine=_name(asked, "machine"),
                                  expires_s=_seconds(asked), label=str(asked.get("label") or ""))  # fmt: skip
-        return {"key": key, "url": f"{relay.settings.url}/#key={key}"}, 201
+        return {"key": key, "url": f"{self._relay.settings.url}/#key={key}"}, 201
 
-    def share(id: str) -> Any:
-        tenant = tenant_of()
-        relay.office.unshare(who(), tenant, id)
+    def share(self, id: str) -> Any:
+        tenant = self._tenant_of()
+        self._office.unshare(self._who, tenant, id)
         return Response(status=204)
 
-    def keys() -> Any:
-        return [asdict(one) for one in relay.office.keys(tenant_of())]
+    def keys(self) -> Any:
+        return [asdict(one) for one in self._office.keys(self._tenant_of())]
 
-    def key(id: str) -> Any:
-        tenant = tenant_of()
-        relay.office.revoke(who(), tenant, id)
+    def key(self, id: str) -> Any:
+        tenant = self._tenant_of()
+        self._office.revoke(self._who, tenant, id)
         return Response(status=204)
 
-    def trail() -> Any:
-        return relay.office.trail(tenant_of())
+    def trail(self) -> Any:
+        return self._office.trail(self._tenant_of())
 
-    def forget() -> Any:
-        tenant, asked = tenant_of(), _body(("what", "name", "dry_run"))
+    def forget(self) -> Any:
+        tenant, asked = self._tenant_of(), _body(("what", "name", "dry_run"))
         what, name = asked.get("what"), asked.get("name")
         if what not in ("machine", "project") or not isinstance(name, str) or not name:
             raise Problem(400, "malformed", "what: machine or project, and its name", parameter="what")
-        return relay.office.forget(who(), what, name, tenant, dry_run=asked.get("dry_run") is True).public()
-
-    def told(view: Callable[..., Any]) -> Callable[..., Any]:
-        def answer(**words: str) -> Any:
-            try:
-                made = view(**words)
-            except Misuse as error:
-                raise Problem(400, "malformed", str(error)) from None
-            except LedgerError as error:
-                if type(error) is not LedgerError:  # a refusal, a busy store, a full one
-                    raise
-                raise Problem(404, "not-found", str(error)) from None
-            made = made if isinstance(made, Response) else app.make_response(_json(made))
-            made.headers["Cache-Control"] = "no-store"
-            return made
-
-        return answer
-
-    for mount in ("", "/api"):
-        for path, view, methods in (
-            ("tenant", settings, ["GET", "PUT"]), ("members", members, ["GET", "POST"]), ("members/<name>", member, ["DELETE"]),
-            ("shares", shares, ["GET", "POST"]), ("shares/<id>", share, ["DELETE"]), ("keys", keys, ["GET"]), ("keys/<id>", key, ["DELETE"]),
-            ("audit", trail, ["GET"]), ("forget", forget, ["POST"]),
-        ):  # fmt: skip
-            app.add_url_rule(f"{mount}/v1/admin/{path}", f"admin{mount}/{path}", told(view), methods=methods)
-    _badges(app, relay)
+        return self._office.forget(self._who, what, name, tenant, dry_run=asked.get("dry_run") is True).public()
 
 
-def _badges(app: Flask, relay: Relay) -> None:
-    """Kept for a minute by whoever asked. An id that there is not counts as a wrong key."""
+def _told(view: Callable[..., Any]) -> Callable[..., Any]:
+    """What *view* answers as a response that nobody keeps, and what it refuses as a Problem."""
 
-    def found(id: str) -> str:
-        from relay.routes import address
+    def answer(**words: str) -> Response:
+        try:
+            made = view(**words)
+        except Misuse as error:
+            raise Problem(400, "malformed", str(error)) from None
+        except LedgerError as error:
+            if type(error) is not LedgerError:  # a refusal, a busy store, a full one
+                raise
+            raise Problem(404, "not-found", str(error)) from None
+        response: Response = made if isinstance(made, Response) else _json(made)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
-        message: str | None = relay.badges.message(id) if 0 < len(id) <= 64 else None
-        if message is None:
-            relay.limits.refused.take(address(), relay.clock())
-            raise Problem(404, "not-found", "there is no such badge")
-        return message
-
-    def answer(body: str, kind: str) -> Response:
-        made = Response(body, content_type=kind)
-        made.headers["Cache-Control"] = "public, max-age=60"
-        # A picture is there to stand on other pages.
-        made.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-        made.add_etag()
-        return made.make_conditional(request)  # type: ignore[return-value]
-
-    @app.get("/badge/<name>")
-    def the_badge(name: str) -> Response:
-        from relay.people import badge
-
-        id, _, kind = name.rpartition(".")
-        if kind == "svg":
-            return answer(badge.svg(found(id)), "image/svg+xml; charset=utf-8")
-        return answer(json.dumps(badge.shields(found(id if kind == "json" else "")), ensure_ascii=False), "application/json")
+    return answer
 
 
 def _badge_url(relay: Relay, tenant: str) -> str | None:
@@ -139,7 +124,7 @@ def _badge_url(relay: Relay, tenant: str) -> str | None:
     return f"{relay.settings.url}/badge/{id}.svg" if id else None
 
 
-def _json(made: Any) -> Any:
+def _json(made: Any) -> Response:
     body, status = made if isinstance(made, tuple) else (made, 200)
     return Response(json.dumps(body, ensure_ascii=False), status, content_type="application/json")
 
