@@ -57,7 +57,7 @@ class Session(Struct, omit_defaults=True, kw_only=True):
     account: str | None = None
     metadata: Any = None
     provenance: Name = "observed"
-    """observed: from the tool's own files; telemetry: from its telemetry; declared: a tracker said so."""
+    """observed: from the tool's own files; telemetry: from its telemetry; declared: a tracker, an old client or an import said so."""
     context: Context | None = None
     columns: dict[str, Any] = {}
     """Further columns of a tracker's row, as they are."""

@@ -1,4 +1,4 @@
-"""What every suite shares: free ports, real processes, and the generators of inputs with known truth."""
+"""The generators of inputs with known truth, which lie outside of this checkout; suites that need them skip where they are missing."""
 from __future__ import annotations
 
 import os

@@ -2,7 +2,16 @@
 
 The agent's archive, mirror and delivery talk to the relay's push endpoint over any store. The world does to them what
 happens outside: messages are lost, repeated, kept back and delivered days later, answers are lost or forged, either side crashes,
-is emptied or put back to an older copy. After every event the invariants of the protocol are checked; they are numbered as I1 to I12.
+is emptied or put back to an older copy. After every event the invariants of the protocol are checked. A failure names one by its number in the protocol's design:
+
+I1   at rest the relay shows exactly what is true on the laptop, and its copy is committed
+I2   a message that comes again, or late, changes nothing
+I3   nothing is visible that was never true, and nothing comes back by itself
+I4   the number of a change set goes up by one, and the digest moves only with it
+I5   the digest is the sum of the hashes of the rows
+I7   an agent finds a relay that comes back within two beats
+I10  without faults both sides agree after one question and as many messages as the records need
+I12  a copy becomes committed only as a whole truth and stays committed; the relay drops nothing by itself
 """
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ import pytest
 
 from ledger.stores import open_store
 
+ENGINE = "TEST_DYNAMODB"
+"""The environment variable that holds the address of a running DynamoDB engine, if there is one."""
+
 
 @contextmanager
 def memory(folder: Path) -> Iterator[Any]:
@@ -80,8 +83,6 @@ def emulated_http(folder: Path) -> Iterator[Any]:
         store.close()
 
 
-ENGINE = "TEST_DYNAMODB"
-"""The address of a running DynamoDB engine, if there is one."""
 @lru_cache(maxsize=1)
 def postgres_server() -> str:
     """The address of a PostgreSQL that lives as long as the tests do; skips where none can be started."""
