@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 LARGEST = 32 << 10
 TRIAL = {"id": "trial", "level": "info", "text": "Alerts of your relay arrive here."}
+TRIALS_AT_ONCE = 2
+"""Of a relay's few threads."""
+_trying = threading.BoundedSemaphore(TRIALS_AT_ONCE)
 Caller = Callable[..., "Access"]
 
 
@@ -70,14 +75,15 @@ class _Views:
     def trial(self) -> Mapping[str, Any]:
         asked = _document() if request.get_data() else {}
         to = asked.get("channel") if isinstance(asked, dict) else None
-        if to is None:
-            return {"reached": self._alerts().webpush.tell(_reader(self._caller), TRIAL)}
-        tenant = self._caller("admin").tenant
-        if not any(channel.name == to and channel.on for channel in self._alerts().book.read(tenant).channels):
+        tenant = _reader(self._caller) if to is None else self._caller("admin").tenant
+        if to is not None and not any(channel.name == to and channel.on for channel in self._alerts().book.read(tenant).channels):
             raise Problem(404, "not-found", "there is no such channel, or it is off: GET /v1/alerts/settings lists them")
-        self._trials.take(tenant, self._clock())
-        why = self._alerts().post.trial(tenant, str(to))
-        return {"channel": to, "ok": not why, "detail": why}
+        with _turn():
+            self._trials.take(tenant, self._clock())
+            if to is None:
+                return {"reached": self._alerts().webpush.tell(tenant, TRIAL)}
+            why = self._alerts().post.trial(tenant, str(to))
+            return {"channel": to, "ok": not why, "detail": why}
 
     def key(self) -> Mapping[str, str]:
         _reader(self._caller)
@@ -93,6 +99,17 @@ class _Views:
         if not self._alerts().webpush.unsubscribe(_reader(self._caller), id):
             raise Problem(404, "not-found", "there is no such subscription: it was removed before")
         return Response(status=204)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Raises Problem 429 where so many trials wait for somebody else's answer that those who read would have to wait, too."""
+    if not _trying.acquire(blocking=False):
+        raise Problem(429, "rate-limited", "others try their alerts at this moment: try again in 10 s", headers={"Retry-After": "10"})
+    try:
+        yield
+    finally:
+        _trying.release()
 
 
 def _reader(caller: Caller) -> str:

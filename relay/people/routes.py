@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, request
 
 from ledger.errors import LedgerError, Misuse, Problem
+from relay.limits import Buckets, Rate
 
 if TYPE_CHECKING:
     from relay.app import Relay
@@ -36,6 +37,8 @@ class _Admin:
 
     def __init__(self, relay: Relay, tenant_of: Callable[[], str]) -> None:
         self._relay, self._tenant_of = relay, tenant_of
+        # Each of them writes the whole file of a SQLite store anew, so that no trace is left, and all pushes wait for it.
+        self._forgettings = Buckets(Rate(5, 1 / 60))
 
     @property
     def _office(self) -> Office:
@@ -97,6 +100,8 @@ class _Admin:
         what, name = asked.get("what"), asked.get("name")
         if what not in ("machine", "project") or not isinstance(name, str) or not name:
             raise Problem(400, "malformed", "what: machine or project, and its name", parameter="what")
+        if asked.get("dry_run") is not True:
+            self._forgettings.take(tenant, self._relay.clock())
         return self._office.forget(self._who, what, name, tenant, dry_run=asked.get("dry_run") is True).public()
 
 

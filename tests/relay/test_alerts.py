@@ -5,6 +5,8 @@ import base64
 import io
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import http_ece
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ledger.errors import Problem
 from ledger.stores.memory import MemoryStore
 from relay.alerts.webpush import MOST, WebPush, checked, deliver, new_keys, reachable
+from relay.app import create_app
 from tests.relay.house import RelayHouse
 
 HALF = {"id": "block:b1:75", "level": "warn", "text": "75 % of the block is used."}
@@ -144,6 +147,31 @@ def test_a_browser_subscribes_tries_and_leaves_over_http() -> None:
     gone = f"/v1/alerts/subscriptions/{made.json['id']}"
     assert house.ask(gone, house.key(tenant="charlie"), method="DELETE").status_code == 404, "a stranger cannot end it"
     assert [house.ask(gone, house.key(), method="DELETE").status_code for _ in range(2)] == [204, 404]
+
+
+def test_trials_by_web_push_are_few_and_hold_up_nobody() -> None:
+    house, begun, over = RelayHouse(), threading.Semaphore(0), threading.Event()
+
+    def slow(*_: Any) -> int:
+        begun.release()
+        over.wait(30)
+        return 201
+
+    house.relay.alerts.webpush._send = slow
+    for tenant in ("alice", "bob", "carol"):
+        house.relay.alerts.webpush.subscribe(tenant, Phone().subscription)
+
+    def trial(tenant: str) -> Any:
+        return create_app(house.relay).test_client().post("/v1/alerts/trial", headers={"Authorization": f"Bearer {house.key(tenant=tenant)}"})
+
+    with ThreadPoolExecutor(2) as others:
+        waiting = [others.submit(trial, tenant) for tenant in ("alice", "bob")]
+        for _ in waiting:
+            assert begun.acquire(timeout=30)
+        refused = trial("carol")
+        over.set()
+        assert (refused.status_code, [one.result().status_code for one in waiting]) == (429, [200, 200]) and refused.headers["Retry-After"]
+    assert [house.ask("/v1/alerts/trial", house.key(tenant="carol"), method="POST").status_code for _ in range(11)] == [200] * 10 + [429]
 
 
 @pytest.mark.parametrize(("body", "kind", "status"), [("{", "application/json", 400), ("{}", "application/json", 400), ("{}", "text/plain", 415), ("[" * 5000, "application/json", 400)])

@@ -71,6 +71,19 @@ def kept(house: RelayHouse) -> str:
     return "".join([*rows, *papers])
 
 
+def test_a_relay_is_not_kept_busy_with_forgetting() -> None:
+    house = RelayHouse()
+    key, body = house.key("admin"), json.dumps({"what": "project", "name": "x"})
+
+    def forget(key: str, body: str = body) -> int:
+        return int(house.ask("/v1/admin/forget", key, method="POST", body=body, Content_Type="application/json").status_code)
+
+    assert [forget(key) for _ in range(6)] == [200] * 5 + [429]
+    assert forget(key, json.dumps({"what": "project", "name": "x", "dry_run": True})) == 200 == forget(house.key("admin", "bob"))
+    house.clock.now += 60_000
+    assert [forget(key) for _ in range(2)] == [200, 429]
+
+
 def test_a_project_is_gone_and_the_sums_are_those_of_the_rest(house):
     pushed(house)
     before = house.get("/v1/feed")["summary"]
