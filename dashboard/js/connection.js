@@ -76,8 +76,7 @@ export function connect(o) {
     if (m.type === "feed") {
       if (!o.apply(m, base, true)) return sock.send(o.subscribe(""));
       cancel(dead);
-      c.live = have = true;
-      if (c === A) agentIsLive(); else relayIs();
+      lives(c);
     } else if (m.type === "changed") pull(c, sock);
     else if (m.type === "ping") sock.send('{"type":"pong"}');
     else if (c.live && (m.type === "hb" || m.type === "heartbeat_ack")) { o.alive(m.server_time ?? m.timestamp); if (c === R) relayIs(); }
@@ -87,10 +86,11 @@ export function connect(o) {
     const home = c.home, a = await o.feed(home, o.cursor(home.base), T.request);
     if (c.ws !== sock || stopped) return;
     if (a.kind !== "feed" || !o.apply(a.feed, home.base, true)) return sock.send(o.subscribe(""));
-    c.live = have = true;
-    if (c === A) agentIsLive(); else relayIs();
+    lives(c);
   }
-  function agentIsLive() {
+  function lives(c) {
+    c.live = have = true;
+    if (c === R) return relayIs();
     drop(R); cancel(timer.poll); cancel(timer.probe); cancel(timer.hurry);
     go("live");
   }
@@ -146,6 +146,7 @@ export function connect(o) {
     if (!relay) return settle("");
     const home = asking = relay, still = () => !stopped && !A.live && home === relay; // its key may be forgotten meanwhile
     let a = await o.feed(home, o.cursor(home.base), T.request);
+    if (a.kind === "feed" && a.feed.home === "agent" && home.base === o.self) { look(); a = { kind: "down" }; } // it has taken the relay's place
     if (a.kind === "feed" && still() && !o.apply(a.feed, home.base, true)) {
       a = await o.feed(home, "", T.request);
       if (a.kind === "feed" && still()) o.apply({ ...a.feed, full: true }, home.base, true);

@@ -79,7 +79,7 @@ export function until(t, now) {
   return `${t - now < DAY ? clock(t) : weekClock(t)}, in ${span(t - now)}`;
 }
 /** "Wed 18:22" */
-export const weekClock = (t) => `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
+const weekClock = (t) => `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
 
 /** Calendar days are plain dates: no zone may move them. */
 export const utc = (date) => Date.parse(date + "T00:00:00Z");

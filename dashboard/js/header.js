@@ -22,12 +22,12 @@ export function Pop({ id, of, p }) {
   return html`<div id=${id} popover class="pop" onBeforeToggle=${load}>${View && html`<${View} ...${p} />`}</div>`;
 }
 const popovers = () => import("./popovers.js");
-export function Badge(p) {
+function Badge(p) {
   const c = S.conn.value;
   return html`<button class="badge" data-state=${c.state} popovertarget="source"><i class="glyph" aria-hidden="true"></i><span class="sr">Data source: </span><span>${said(c)}</span><${Age} /></button><${Pop} id="source" of=${popovers} p=${p} />`;
 }
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
-export function Theme() {
+function Theme() {
   const [t, set] = useState(prefs.get("theme", "auto")), next = NEXT[t];
   const turn = () => { set(next); document.documentElement.dataset.theme = next; prefs.set("theme", next); };
   return html`<button class="icon" id="theme" onClick=${turn} aria-label=${`Theme: ${t}. Switch to ${next}`} title=${`Theme: ${t}`}>
@@ -37,7 +37,7 @@ export function Theme() {
 function Bell(p) {
   return html`<button class="icon bell" popovertarget="alerts" aria-label="Alerts and notifications" title="Alerts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M3.5 11.5V7a4.5 4.5 0 0 1 9 0v4.5l1 1h-11zM6.5 14h3" class="o" /></svg></button><${Pop} id="alerts" of=${() => import("./panel.js")} p=${p} />`;
 }
-export function Keys() {
+function Keys() {
   return html`<button class="icon keyboard" popovertarget="keys" aria-label="Keyboard shortcuts"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><rect x="1" y="3.5" width="14" height="9" rx="2" class="o" /><path d="M4 6.5h1M7.5 6.5h1M11 6.5h1M5 9.75h6" class="o" /></svg></button><${Pop} id="keys" of=${popovers} />`;
 }
 /** The mark is the gauge: a ring filled to the share of the block that is used. */

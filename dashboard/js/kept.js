@@ -1,32 +1,28 @@
 // What this browser keeps: the relays it was paired with, the last known state, preferences. Where nothing may be
-// kept (private mode) the page works all the same.
+// kept the page works all the same.
 // A key opens one person's or one team's ledger; a browser may hold several.
 
 /** Reads and writes that a browser may refuse: then what is chosen lasts for this visit. @param {() => Storage} storage */
-const shelf = (storage) => ({
+export const shelf = (storage) => ({
   get(k, or) { try { return storage().getItem("session-relay." + k) ?? or; } catch { return or; } },
   set(k, v) { try { storage().setItem("session-relay." + k, v); } catch { /* not kept */ } },
   /** @returns {any[]} */
   list(k) { try { return [...JSON.parse(this.get(k, ""))]; } catch { return []; } },
 });
-/** @param {() => Storage} storage */
-export function pairings(storage) {
-  const own = shelf(storage), { get, set } = own;
-  let here = /** @type {Pair[]} */ ([]), chosen = "";
-  const write = (all, key) => { set("pairs", JSON.stringify(here = all)); set("pair", chosen = key); };
-  const pairs = {
+/** @param {ReturnType<typeof shelf>} own */
+export function pairings(own) {
+  let here = /** @type {Pair[]} */ (own.list("pairs")), chosen = own.get("pair", "");
+  const write = (all, key) => { own.set("pairs", JSON.stringify(here = all)); own.set("pair", chosen = key); };
+  return {
     get all() { return here; },
     /** Look again: another tab may have paired or forgotten. Which pair is in use stays this tab's own. */
     read() { here = own.list("pairs"); },
     /** The pair in use. @param {string} [relay] only one of this relay */
-    current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen) ?? fit[fit.length - 1] ?? null; },
+    current(relay) { const fit = here.filter((p) => !relay || p.relay === relay); return fit.find((p) => p.key === chosen) ?? fit.at(-1) ?? null; },
     add(pair) { write([...here.filter((p) => p.key !== pair.key), { ...here.find((p) => p.key === pair.key), ...pair }], pair.key); },
     choose(pair) { write(here, pair.key); },
     forget(pair) { write(here.filter((p) => p.key !== pair.key), chosen === pair.key ? "" : chosen); },
   };
-  pairs.read();
-  chosen = get("pair", "");
-  return pairs;
 }
 
 // ---- the last known state of each key, in IndexedDB
@@ -64,4 +60,4 @@ export async function forget(id) {
   pending = null;
   try { (await store("readwrite")).delete(id); } catch { /* nothing was kept */ }
 }
-export const prefs = shelf(() => localStorage), pairs = pairings(() => localStorage);
+export const prefs = shelf(() => localStorage), pairs = pairings(prefs);

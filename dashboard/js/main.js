@@ -109,7 +109,7 @@ if (given) wrong.value = await pair(given);
 if (given && !wrong.value && /[#&]key=/.test(given) && !/[#&]relay=/.test(given) && !role.value) served("relay"); // who hands out keys for itself is a relay
 source.localPermission().then((p) => (local.value = p));
 addEventListener("hashchange", () => { if (/[#&](key|seal)=/.test(location.hash)) { const text = location.hash; history.replaceState(null, "", location.pathname + location.search); pair(text).then((why) => (wrong.value = why)); } });
-addEventListener("storage", (e) => { if (e.key?.endsWith(".pairs")) pairing(pairs.read); }); // another tab paired or forgot
+addEventListener("storage", (e) => { if (e.key?.endsWith(".pairs")) pairing(pairs.read); }); // another tab
 start();
 const el = (id) => document.getElementById(id), root = /** @type {HTMLElement} */ (el("app"));
 root.replaceChildren(); // the bare header that index.html shows until here

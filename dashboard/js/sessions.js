@@ -54,7 +54,7 @@ function Head({ id, name, cls }) {
 export function Sessions() {
   const q = query.value, narrow = q.q.trim() || q.project || q.model || q.machine, busy = seek.value?.busy.value, list = found.value, rows = list.slice(0, Math.max(limit.value, Math.min(limit.value + STEP, list.findIndex((s) => s.key === open.value) + 1))), all = size.value, t = S.stale.value ? S.asOf.value : S.minute.value, day = dayOf(t);
   const left = Math.max(0, all - rows.length), sealed = S.seals.value && q.q.trim(), offline = !complete.value && (sealed || S.conn.value.state === "stored");
-  if (narrow && !seek.value) seeking(); // nobody answered when it was to be loaded
+  if (narrow && !seek.value) seeking(); // it was not to be had before
   return html`<section class="panel sessions" id="sessions" aria-labelledby="h-sess">
     <header><h2 id="h-sess">Sessions</h2><span class="quiet num" role="status">${narrow ? `${count(all)} of ${count(S.total.value)}` : count(S.total.value)}${offline ? `, ${sealed ? "among " : ""}the newest ${count(S.sessions.value.length)}${sealed ? "" : " are kept here"}` : ""}</span><button class="link" popovertarget="exported">Export</button><${Pop} id="exported" of=${() => import("./export.js")} /><span class="grow"></span>
       <label class="search"><span class="sr">Search sessions</span><input id="search" type="search" placeholder=${S.sees("titles") && S.sees("projects") ? "Search title, project, branch" : "Search"} onFocus=${seeking} value=${q.q} onInput=${(e) => change({ q: e.target.value })} onKeyDown=${(e) => { if (e.key === "Escape") { change({ q: "" }); e.target.blur(); } }} /><kbd aria-hidden="true">/</kbd></label>

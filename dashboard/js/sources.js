@@ -3,8 +3,7 @@ import { zone } from "./format.js";
 
 export const self = new URL("./", document.baseURI).href;
 const LOCAL = "http://localhost:3001/";
-const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
-export const onThisComputer = loopback;
+export const onThisComputer = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
 const at = (base, path) => new URL(path, base).href;
 /** A key goes into a header, and only to the relay it belongs to. */
 const headers = (home, more) => ({ ...(home.key ? { Authorization: "Bearer " + home.key } : {}), ...more });
@@ -15,7 +14,7 @@ const first = (name) => { const answer = early[name]; early[name] = null; return
 
 /** What the agent on this origin said to that, if it is one. */
 export async function earlyFeed() {
-  try { const r = loopback && early.open ? await first("feed") : null, feed = r?.ok ? await r.json() : null; return feed?.home === "agent" ? feed : null; } catch { return null; }
+  try { const r = onThisComputer && early.open ? await first("feed") : null, feed = r?.ok ? await r.json() : null; return feed?.home === "agent" ? feed : null; } catch { return null; }
 }
 /** @returns {Promise<{home: string}|null>} null: nothing answered */
 export async function ping(base, wait) {
@@ -69,7 +68,7 @@ export const question = async (home, path, signal) => (await ask(home, path, { s
 /** May this page, which another host served, talk to an agent on this computer? "none" when it is no question here.
  * @returns {Promise<"granted"|"prompt"|"denied"|"none">} */
 export async function localPermission() {
-  if (loopback || !isSecureContext || /Mobi|Android/.test(navigator.userAgent)) return "none";
+  if (onThisComputer || !isSecureContext || /Mobi|Android/.test(navigator.userAgent)) return "none";
   for (const name of ["loopback-network", "local-network-access"]) {
     try { return (await navigator.permissions.query({ name: /** @type {any} */ (name) })).state; } catch { /* another browser, another name */ }
   }

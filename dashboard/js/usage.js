@@ -9,7 +9,6 @@ import { step as stepOf } from "./scale.js";
 import { prefs } from "./kept.js";
 
 const SPLITS = { models: ["Model", modelName], projects: ["Project", (p) => p || "No project"], machines: ["Machine", (m) => m || "Unknown"], tools: ["Tool", toolName] };
-const HUES = ["p1", "p2", "p3", "p4", "p5"];
 
 const f = (n) => n.toFixed(1);
 /** Arrow keys move the picked one, from today on. */
@@ -64,7 +63,7 @@ const Heat = memo(({ days, unit, pick, onPick }) => {
     <p class="readout num" aria-live="polite">${d ? html`<b>${dayName(d.date)}</b> ${d.tokens || d.cost ? `${unit === "cost" ? money(d.cost) + " · " : ""}${tokens(d.tokens)} · ${plural(d.sessions ?? 0, "session")}` : "nothing"}` : html`<span class="scale">Less ${[0, 1, 2, 3, 4].map((i) => html`<i class=${"h" + i}></i>`)} More</span>`}</p></div>`;
 });
 
-export function Segments({ value, onChange, options, label }) {
+function Segments({ value, onChange, options, label }) {
   return html`<div class="seg" role="radiogroup" aria-label=${label}>${options.map(([id, name]) => html`<label class=${value === id ? "on" : ""}><input type="radio" name=${label} checked=${value === id} onChange=${() => onChange(id)} />${name}</label>`)}</div>`;
 }
 /** A preference that stays. @returns {[string, (v: string) => void]} */
@@ -82,7 +81,7 @@ function keysOf(month, by, i) {
   const sum = new Map();
   for (const d of month) for (const [id, v] of Object.entries(d[by] ?? {})) sum.set(id, (sum.get(id) ?? 0) + (v[i] ?? 0) + v[0] * 1e-12);
   const order = [...sum].sort((a, b) => b[1] - a[1]).map(([id]) => id), top = order.slice(0, order.length === 6 ? 6 : 5);
-  const keys = top.map((id, n) => ({ id, name: SPLITS[by][1](id), colour: by === "models" ? S.colour(id) : n < 5 ? "c-" + HUES[n] : "c-other" }));
+  const keys = top.map((id, n) => ({ id, name: SPLITS[by][1](id), colour: by === "models" ? S.colour(id) : n < 5 ? "c-p" + (n + 1) : "c-other" }));
   return { keys, others: order.length - top.length };
 }
 export function Usage() {

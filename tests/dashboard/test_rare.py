@@ -223,3 +223,13 @@ def test_the_arrows_begin_to_read_the_calendar_at_today(agent, visit):
     page.keyboard.press("ArrowLeft")
     today = page.evaluate("async () => { const { today } = await import('./js/store.js'), { dayName } = await import('./js/format.js'); return dayName(today.value); }")
     page.wait_for_selector(f".readout >> text={today}")
+
+
+def test_an_agent_that_takes_a_relays_port_is_live_without_a_reload(server, visit):
+    relay = server("--home", "relay", "--key", KEY, "--count", "40")
+    page = visit(f"{relay.url}#key={KEY}", wait=".calendar")
+    wait_state(page, "relay-live")
+    relay.kill()
+    wait_state(page, "stored")
+    server(port=relay.port)
+    wait_state(page, "live", timeout=20_000)

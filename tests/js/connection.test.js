@@ -278,3 +278,15 @@ test("with another key that nobody answers to, what this browser keeps of it is 
   await w.clock.pass(1000);
   assert.equal(w.state, "stored");
 });
+test("an agent that takes a relay's place on this page's origin is noticed", async () => {
+  const w = world({ hint: "relay", role: "relay", relay: KEY, liveRelay: false });
+  await w.clock.pass(100);
+  assert.equal(w.state, "relay-live");
+  w.relayUp = false;
+  await w.clock.pass(20_000);
+  assert.equal(w.state, "stored");
+  w.becomes("agent");
+  await w.clock.pass(6000);
+  assert.equal(w.state, "live");
+  assert.deepEqual(w.roles, ["agent"]);
+});

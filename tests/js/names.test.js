@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import * as F from "../../dashboard/js/format.js";
-import { pairings } from "../../dashboard/js/kept.js";
+import { pairings, shelf } from "../../dashboard/js/kept.js";
 import { read } from "../../dashboard/js/pairing.js";
 import { search, ALL } from "../../dashboard/js/query.js";
 
@@ -48,7 +48,7 @@ test("a link may bring the key to names, with a read key or alone, and only whol
   assert.match(/** @type {string} */ (read(`#key=${key}&seal=short`, self)), /not whole/);
 });
 test("a key that comes again without its seal keeps the one it had", () => {
-  const kept = new Map(), shelf = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) }, pairs = pairings(() => shelf);
+  const kept = new Map(), storage = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) }, pairs = pairings(shelf(() => storage));
   pairs.add({ relay: "r", key: "k", name: "", seal: "s" });
   pairs.add({ relay: "r", key: "k", name: "" });
   assert.equal(pairs.current()?.seal, "s");

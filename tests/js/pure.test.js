@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as F from "../../dashboard/js/format.js";
 import { modelColours, modelName, toolName } from "../../dashboard/js/format.js";
 import { apply, nothing, reporting, session, toKeep } from "../../dashboard/js/feed.js";
-import { pairings } from "../../dashboard/js/kept.js";
+import { pairings, shelf } from "../../dashboard/js/kept.js";
 import { baseOf, read } from "../../dashboard/js/pairing.js";
 import { ALL, asked, search, union } from "../../dashboard/js/query.js";
 import { scale, share, step, verdict } from "../../dashboard/js/scale.js";
@@ -93,15 +93,15 @@ test("a key never goes to an address in the open, and a push key is no key for a
   assert.equal(baseOf("http://127.0.0.1:8787"), "http://127.0.0.1:8787/");
 });
 test("several keys are kept, one is chosen, each can be forgotten", () => {
-  const kept = new Map(), shelf = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) };
-  const p = pairings(() => shelf), one = { relay: "https://a/", key: "k1", name: "" }, two = { relay: "https://b/", key: "k2", name: "" };
+  const kept = new Map(), storage = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) };
+  const p = pairings(shelf(() => storage)), one = { relay: "https://a/", key: "k1", name: "" }, two = { relay: "https://b/", key: "k2", name: "" };
   p.add(one); p.add(two);
   assert.equal(p.current().key, "k2");
   p.choose(one);
-  assert.equal(pairings(() => shelf).current().key, "k1");
+  assert.equal(pairings(shelf(() => storage)).current().key, "k1");
   assert.equal(p.current("https://b/").key, "k2");
   p.forget(one);
-  assert.deepEqual(pairings(() => shelf).all, [two]);
+  assert.deepEqual(pairings(shelf(() => storage)).all, [two]);
   assert.ok(![...kept.values()].join().includes("k1"));
 });
 

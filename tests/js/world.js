@@ -36,7 +36,7 @@ export function world({ hint = "agent", role = "agent", agentUp = true, relay = 
     ping: async () => { w.pings++; if (role === "agent" ? !w.agentUp || w.frozen : !w.relayUp) return null; return { home: role }; },
     feed: async (home, cursor) => {
       w.asked.push([base(home), cursor]);
-      if (home.base === SELF && role === "agent") return w.agentUp ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}` } } : { kind: "down" };
+      if (home.base === SELF && role === "agent") return w.agentUp ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}`, home: "agent" } } : { kind: "down" };
       if (w.slow && home.key === relay) await w.slow;
       if (!w.relayUp) return { kind: "down" };
       return w.accepts && home.key ? { kind: "feed", feed: { full: !cursor, cursor: `v${w.version}`, with: home.key } } : { kind: "refused" };
@@ -58,6 +58,7 @@ export function world({ hint = "agent", role = "agent", agentUp = true, relay = 
   });
   w.answer = (s, text) => { if (JSON.parse(text).type === "subscribe") Promise.resolve().then(() => w.say(s, { type: "feed", full: true })); };
   w.say = (s, m) => s.onmessage?.({ data: JSON.stringify(m) });
+  w.becomes = (next) => { role = next; };
   w.open = () => w.sockets.filter((s) => !s.closed);
   w.beat = async (length) => { for (let t = 0; t < length; t += 500) { await clock.pass(500); const s = w.open().find((x) => x.to === "agent"); if (w.agentUp && !w.frozen && s) w.say(s, { type: "hb", server_time: clock.now }); } };
   w.kill = () => { w.agentUp = false; for (const s of w.open()) if (s.to === "agent") s.onclose?.(); };
