@@ -15,17 +15,14 @@ import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates
 
 from ledger import untidy
+from ledger.declared import ALIVE_MS, UUID, kind_of, tokens_of, usage_of
 from ledger.errors import Problem
-from ledger.prices import STANDARD, UNDIVIDED
 from ledger.record import Record
 from ledger.strict import NotStrict, strict_json
-from ledger.times import QUARTER
 
-ALIVE_MS = 24 * 3600_000
 PARTS = ("active_sessions", "recent_sessions", "analytics", "five_hour_blocks")
 _LARGEST = 32 * 1024
 _TIMES = ("start_time", "end_time", "last_activity", "last_token_update", "updated_at", "created_at")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _OURS = frozenset(
     (
         *("key", "id", "session_type", "start_time", "end_time", "last_activity", "is_active", "stale", "total_messages", "models_used", "estimated_tokens"),
@@ -122,7 +119,7 @@ def source_id(name: str) -> str:
 
 def key_of(source: str, id: str) -> str:
     """A UUID names the same session everywhere; any other id only within its source."""
-    if _UUID.fullmatch(id):
+    if UUID.fullmatch(id):
         return id.lower()
     return f"{source}:{id}" if len(id) <= 64 else f"{source}:{sha256(id.encode()).hexdigest()}"
 
@@ -172,7 +169,7 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
     end = times.get("end_time")
     return {
         "id": id[:128],
-        "session_type": untidy.text(item.get("session_type"), 64).lower().replace("-", "_") or "unknown",
+        "session_type": kind_of(item.get("session_type")),
         "start_time": start,
         "end_time": max(end, start) if end is not None else None,
         "last_activity": sign,
@@ -180,29 +177,15 @@ def _session(item: Mapping[str, Any], id: str, active: bool, now: int, began: Ca
         "stale": True if claims and not alive else None,
         "total_messages": untidy.count(item.get("total_messages")) or None,
         "models_used": models,
-        "estimated_tokens": _tokens(item),
+        "estimated_tokens": tokens_of(item),
         "conversation_id": untidy.text(item.get("conversation_id"), 128),
         "project": untidy.last_part(item.get("project")) or untidy.last_part(item.get("project_path")) or untidy.last_part(metadata.get("project")),
         "title": untidy.text(item.get("title")),
         "metadata": metadata,
         "provenance": "declared",
         "columns": _columns(item, _OURS),
-        "usage": _usage(item, start, models),
+        "usage": usage_of(item, start, models),
     }
-
-
-def _tokens(item: Mapping[str, Any]) -> int:
-    return int(untidy.first_positive(*(item.get(name) for name in ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens"))))
-
-
-def _usage(item: Mapping[str, Any], start: int, models: Sequence[str]) -> list[Any]:
-    counts = [untidy.count(item.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
-    cost = untidy.first_positive(*(item.get(name) for name in ("real_cost", "cost_estimate", "estimated_cost")))
-    at = [start - start % QUARTER, start, start, models[0] if len(models) == 1 else "unknown"]
-    read = untidy.count(item.get("cache_read_tokens"))
-    rest = max(0, _tokens(item) - sum(counts) - read)
-    divided = [[*at, STANDARD, *counts, 0, read, 0, cost or None]] if any(counts) or read or cost else []
-    return divided + ([[*at, UNDIVIDED, rest, 0, 0, 0, 0, 0, None]] if rest else [])
 
 
 def _block(item: Mapping[str, Any], id: str, start: int) -> dict[str, Any]:
@@ -210,7 +193,7 @@ def _block(item: Mapping[str, Any], id: str, start: int) -> dict[str, Any]:
         "id": id,
         "start_time": start,
         "end_time": untidy.moment(item.get("end_time")),
-        "session_type": untidy.text(item.get("session_type"), 64).lower().replace("-", "_"),
+        "session_type": kind_of(item.get("session_type"), absent=""),
         "total_sessions": untidy.count(item.get("total_sessions")),
         "total_tokens": int(untidy.first_positive(item.get("total_tokens"), item.get("billable_tokens"))),
         "efficiency_score": untidy.amount(item.get("efficiency_score")),

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ledger.account import DEFAULT
+from ledger.declared import UUID
 from local_agent.archive import Archive, Step
 from local_agent.readers import answers, limits, pathtext, sessions
 from local_agent.readers.answers import Answers, File, Found
 from local_agent.readers.lines import Place
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
-from local_agent.readers.tracker_rows import UUID
 from local_agent.readers.usage import Answer, rows
 
 if TYPE_CHECKING:

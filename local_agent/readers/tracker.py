@@ -13,22 +13,14 @@ from datetime import tzinfo
 from pathlib import Path
 
 from ledger.account import DEFAULT
+from ledger.declared import ALIVE_MS
 from local_agent.archive import Archive, Step
 from local_agent.readers import handover, pathtext, sessions, tracker_known
 from local_agent.readers.report import ABSENT, OK, UNREADABLE, Report
 from local_agent.readers.tracker_dialects import Contents, Unreadable
 from local_agent.readers.tracker_file import Scan, TrackerFile
 from local_agent.readers.tracker_known import BLOCK, SESSION, Known, Verdict
-from local_agent.readers.tracker_rows import (
-    ALIVE_MS,
-    Block,
-    Session,
-    block_of,
-    body_of,
-    key_of,
-    qualified,
-    session_of,
-)
+from local_agent.readers.tracker_rows import Block, Session, block_of, body_of, key_of, qualified, session_of
 
 STAYS = "what was known of it stays"
 

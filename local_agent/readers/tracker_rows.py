@@ -1,27 +1,22 @@
-"""What a right reader makes of a tracker's row: one session or block, or the reason why it is none.
+"""A tracker's row as one session or block, or the reason why it is none.
 
-Rows are as untidy as the scripts that wrote them; the rules here are the whole of our opinion on
-them. Pure: the zone of the tracker's local times and the time of day come in as arguments.
+Rows are as untidy as the scripts that wrote them; every rule about what they mean stands here or in ledger/declared.py. Pure: the zone of the tracker's local times and the time of day come in as arguments.
 """
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import tzinfo
 from hashlib import sha256
 
 from ledger import untidy
-from ledger.prices import STANDARD, UNDIVIDED
-from ledger.times import QUARTER, iso_or_none
+from ledger.declared import ALIVE_MS, UUID, kind_of, tokens_of, usage_of
+from ledger.times import iso_or_none
 from local_agent.readers.tracker_dialects import Table, Values
 from local_agent.readers.tracker_times import TIMES, times_of
 
 BLOCK_MS = 5 * 3600 * 1000
-ALIVE_MS = 24 * 3600 * 1000
-"""A row that says it is active is believed for this long after its newest sign of life."""
 
 NO_ID, NO_TIME = "no id", "no time"
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 NAMED = frozenset(
     ("id", "session_type", "start_time", "end_time", "conversation_id", "models_used", "estimated_tokens", "is_active",
@@ -93,14 +88,14 @@ def session_of(row: Values, table: Table, zone: tzinfo | None, account: str) -> 
         "last_activity": sign if says_active else end or start,
         "total_messages": untidy.count(row.get("total_messages")),
         "models_used": models,
-        "estimated_tokens": _tokens(row),
+        "estimated_tokens": tokens_of(row),
         "conversation_id": untidy.text(row.get("conversation_id"), 128),
         "project": untidy.last_part(row.get("project_path")) or untidy.last_part(metadata.get("project")),
         "account": account,
         "metadata": metadata,
         "provenance": "declared",
         "columns": _columns(row, NAMED, times),
-        "usage": _usage(row, start, models),
+        "usage": usage_of(row, start, models, always=True),
     }
     return Session(shown, says_active, sign, _without_empty(facts))
 
@@ -125,34 +120,6 @@ def block_of(row: Values, table: Table, zone: tzinfo | None) -> Block | str:
     }
     kept = {name: value for name, value in facts.items() if value is not None and value != {}}
     return Block(shown, kept)
-
-
-def kind_of(value: object) -> str:
-    """A session type as everybody spells it here: lower case, underscores, never empty."""
-    return untidy.text(value, 64).lower().replace("-", "_") or "unknown"
-
-
-def reported_cost(row: Values) -> float:
-    return untidy.first_positive(row.get("real_cost"), row.get("cost_estimate"), row.get("estimated_cost"))
-
-
-def _tokens(row: Values) -> int:
-    candidates = ("real_total_tokens", "tokens_used", "estimated_tokens", "billable_tokens")
-    return int(untidy.first_positive(*(row.get(name) for name in candidates)))
-
-
-def _usage(row: Values, start: int, models: list[str]) -> list[list[object]]:
-    """A tracker declares totals without times: one bucket at the start. Several models cannot be told apart.
-
-    A total that its kinds do not reach has a row of its own for the rest.
-    """
-    at = [start - start % QUARTER, start, start, models[0] if len(models) == 1 else "unknown"]
-    counts = [untidy.count(row.get(name)) for name in ("real_input_tokens", "real_output_tokens", "cache_creation_tokens")]
-    read = untidy.count(row.get("cache_read_tokens"))
-    cost = reported_cost(row) or None
-    rest = max(0, _tokens(row) - sum(counts) - read)
-    divided = [[*at, STANDARD, *counts, 0, read, 0, cost]] if any(counts) or read or cost or not rest else []
-    return divided + ([[*at, UNDIVIDED, rest, 0, 0, 0, 0, 0, None]] if rest else [])
 
 
 def _columns(row: Values, named: frozenset[str], times: dict[str, int]) -> dict[str, object]:
