@@ -97,11 +97,11 @@ class KeyText:
 def id_of(claims: Claims) -> str:
     """The id that says *claims*. Raises BadKey for a name or a scope that no key may carry."""
     held = HOLDER.fullmatch(claims.source)
-    for what, name in (("tenant", claims.tenant), ("member", held[2] or "none") if held else ("source", claims.source or "none")):
+    for what, name in (("tenant", claims.tenant), ("member", held[2] or "none") if held else ("machine", claims.source or "none")):
         if not NAME.fullmatch(name):
             raise BadKey(f"a {what}'s name is 1 to 63 letters, digits, dots, @, +, hyphens or underscores, and starts with a letter or digit")
     if claims.scope not in SCOPES or (claims.scope == "push") != bool(claims.source and not held):
-        raise BadKey("a push key names a source, a read or admin key names none")
+        raise BadKey("a push key names the machine that pushes with it (--source NAME); a read or admin key names none")
     if held and (held[1] == "admin") != (claims.scope == "admin"):
         raise BadKey("an admin's key has the scope admin, and nobody else's")
     fixed = bytes((_VERSION, SCOPES.index(claims.scope))) + claims.issued.to_bytes(4, "big") + claims.expires.to_bytes(4, "big")

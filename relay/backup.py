@@ -65,7 +65,7 @@ def bring(store: Ledger, source: IO[bytes], expected: Mapping[str, int], *, now:
     for tenant, source_name in restoring.sources:
         head = store.head(tenant, source_name)
         if head is None or not _adds_up(head, store.rows(tenant, source_name)):
-            raise Misuse(f"source {source_name} of {tenant} does not add up to its digest in the new store: do not use it")
+            raise Misuse(f"what {source_name} of {tenant} has does not add up to its digest in the new store: do not use it")
     return restoring.counts
 
 
@@ -88,7 +88,7 @@ def _lines(store: Ledger, counts: Counts, now: int) -> Iterator[bytes]:
 
 def _verify(head: Head, rows: Iterable[Row]) -> None:
     if not _adds_up(head, rows):
-        raise Misuse(f"the rows of source {head.source} do not add up to its digest: run `python -m relay upkeep`, let it be refilled, and try again")
+        raise Misuse(f"the rows of the machine {head.source} do not add up to its digest: run `python -m relay upkeep`, let it be refilled, and try again")
 
 
 def _adds_up(head: Head, rows: Iterable[Row]) -> bool:
@@ -171,7 +171,7 @@ class _Restoring:
         try:
             self.store.apply(tenant, None, head)
         except Conflict:
-            raise Misuse(f"source {head.source} of {tenant} is there already: restore into an empty store") from None
+            raise Misuse(f"{head.source} of {tenant} is there already: restore into an empty store") from None
         self.tenant, self.head = tenant, head
         self.sources.append((tenant, head.source))
         self.counts.sources += 1

@@ -170,7 +170,7 @@ class _Keys:
 
 def _create(options: argparse.Namespace) -> int:
     if options.source and options.scope != "push":
-        raise Misuse(f"--source is for push keys: a {options.scope} key sees every source of its tenant")
+        raise Misuse(f"--source is for push keys: a {options.scope} key sees every machine of its tenant")
     source = (options.source or f"machine-{secrets.token_hex(3)}") if options.scope == "push" else ""
     with _Keys(options, may_make=True) as ring:
         expires = now_ms() // 1000 + options.expires if options.expires else 0

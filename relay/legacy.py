@@ -42,14 +42,14 @@ class Posts:
                 return {"status": "received", "source": post.source, "timestamp": post.timestamp, "cached_items": self._keep(tenant, post)}
             except Conflict:
                 continue  # somebody posted for the same source meanwhile
-        raise Busy("this source is posted to from several places at once: the same again in a moment")
+        raise Busy("several clients post under this name at once: the same again in a moment")
 
     def _keep(self, tenant: str, post: Post) -> dict[str, int]:
         """How many items of each list are kept now."""
         source, now = posted.source_id(post.source), self._clock()
         head = self._store.head(tenant, source)
         if head is None and sum(one.source.startswith("~") for one in self._store.heads(tenant)) >= MOST_SOURCES:
-            raise Problem(507, "quota", f"at most {MOST_SOURCES} sources may post here: use the name of one that did before")
+            raise Problem(507, "quota", f"at most {MOST_SOURCES} names may post here: use one that did before")
         taken = self._taken(tenant, source, post, now)
         wanted, gone = _wanted(source, post, self._members(tenant, source), taken)
         if write(self._store, tenant, source, head, wanted, gone, now, BEAT_S):

@@ -149,7 +149,7 @@ class Push:
         if message.aud.rstrip("/") != self._aud:
             raise Problem(403, "wrong-audience", f"this relay is {self._aud}: pair the agent with that address", aud=self._aud)
         if message.source != found.source:
-            raise Problem(403, "source-mismatch", "this key belongs to another source: create a key for this one")
+            raise Problem(403, "source-mismatch", "this key belongs to another machine: create one for this machine with `python -m relay keys create --scope push --source NAME`")
 
 
 @dataclass(frozen=True, slots=True)

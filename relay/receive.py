@@ -98,7 +98,7 @@ def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Sign
             raise Conflict  # another instance wrote between our two readings: nothing is known about this message yet
         raise Problem(422, "digest-mismatch", "the changes do not lead to the digest they name")
     if changes.more > 0 and records_after(base, changes) > terms.max_records:
-        raise Problem(507, "quota", f"a source may have {terms.max_records} records here: forget old ones", headers={"Retry-After": "3600"})
+        raise Problem(507, "quota", f"a machine may have {terms.max_records:,} records here: keep them for a shorter time or allow more (`python -m relay tenants set NAME`, --keep or --max-records)", headers={"Retry-After": "3600"})
     after = taken(base, signed, changes, terms)
     store.apply(tenant, head, after, changes.rows, changes.gone)
     return Answer(200, _document(store, after, terms, signed, changes.stubs), seen=True)

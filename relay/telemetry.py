@@ -53,7 +53,7 @@ class Telemetry:
                 return write(self._store, tenant, source, head, wanted, set(), self._clock(), BEAT_S)
             except Conflict:
                 continue  # another export came at the same moment
-        raise Busy("this source is written from several places at once: the same again in a moment")
+        raise Busy("telemetry of this machine comes from several places at once: the same again in a moment")
 
     @staticmethod
     def _machine(source: str, name: str) -> Record:
