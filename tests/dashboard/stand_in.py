@@ -63,13 +63,14 @@ class Ledger:
         return datetime.now(UTC) + timedelta(seconds=self.offset)
 
     def feed(self, cursor: str | None, sent: int) -> dict[str, Any]:
-        known = int(cursor[1:]) if cursor and cursor[1:].isdigit() and int(cursor[1:]) <= self.version else 0
+        mine = f"{self.options.home}-{self.options.count}-"  # what another ledger said last is no cursor here
+        known = int(cursor.removeprefix(mine)) if cursor and cursor.startswith(mine) and int(cursor.removeprefix(mine)) <= self.version else 0
         machines = copy.deepcopy(self.whole["machines"])
         for each in machines:
             if each["online"]:
                 each["last_seen"] = made_up.iso(self.now() - timedelta(seconds=self.quiet_since))
                 each["online"] = self.quiet_since < 150
-        base = {"cursor": f"c{self.version}", "head": f"c{self.version}", "since": f"c{known}" if known else None, "reset": [], "removed": [], "machines": machines,
+        base = {"cursor": f"{mine}{self.version}", "head": f"{mine}{self.version}", "since": f"{mine}{known}" if known else None, "reset": [], "removed": [], "machines": machines,
                 "server_time": made_up.iso(self.now()), "sample": self.options.sample, "home": self.options.home, "full": not known}
         if known == self.version:
             del base["machines"]
@@ -248,7 +249,7 @@ class StandIn:
     def asked(self, method: str, path: str, query: dict[str, list[str]], headers: dict[str, str], body: bytes) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
         ledger = self.ledger
         if path == "/v1/feed":
-            tag = f'"{ledger.version}-{ledger.quiet_since}"'
+            tag = f'"{ledger.options.home}-{ledger.options.count}-{ledger.version}-{ledger.quiet_since}"'
             if headers.get("if-none-match") == tag:
                 return 304, "application/json", b"", [(b"etag", tag.encode())]
             status, kind, data, _ = self.json(ledger.feed(query.get("cursor", [None])[0], int(query.get("sessions", ["200"])[0])))

@@ -231,5 +231,6 @@ def test_an_agent_that_takes_a_relays_port_is_live_without_a_reload(server, visi
     wait_state(page, "relay-live")
     relay.kill()
     wait_state(page, "stored")
-    server(port=relay.port)
+    server("--count", "77", port=relay.port)
     wait_state(page, "live", timeout=20_000)
+    says_total(page, "77")
