@@ -10,12 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ledger.errors import Problem
 from ledger.serving.cache import Answer, Headers
 
 BODY_MS = 30_000
-MOST_WAITING = 256
+MOST_WAITING, MOST_OF_ONE = 256, 192
+"""So many requests are under way or wait, of all callers and of one."""
+THREADS_OF_ONE = 6
+"""So many threads of the pool work for one caller at once: the others are for others."""
 STUCK_S = 30.0
 """A caller who takes nothing of an answer for so long is given up."""
 MOST_STREAMS, MOST_STREAMS_IN_ALL = 8, 64
@@ -84,20 +88,27 @@ class Bridge:
         self._app, self._pool = app, pool
         self._room = MOST_WAITING
         self._streams: Counter[str] = Counter()
+        self._asked: Counter[bytes] = Counter()
+        self._turns: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
 
     async def call(self, scope: Scope, body: bytes, send: Callable[[Any], Any], note: dict[str, Any]) -> Answer | None:
         """The whole answer, or None if it went out in parts already."""
-        if self._room <= 0:
+        caller = caller_of(scope)
+        if self._room <= 0 or self._asked[caller] >= MOST_OF_ONE:
             raise Problem(503, "store-unavailable", "too many requests at once: try again in a second", headers={"Retry-After": "1"})
+        turn = self._turns.setdefault(caller, asyncio.Semaphore(THREADS_OF_ONE))
         self._room -= 1
+        self._asked[caller] += 1
         try:
-            made = await asyncio.get_running_loop().run_in_executor(self._pool, self._run, environ_of(scope, body, note))
+            async with turn:
+                made = await asyncio.get_running_loop().run_in_executor(self._pool, self._run, environ_of(scope, body, note))
         finally:
             self._room += 1
+            self._asked -= Counter({caller: 1})
         if isinstance(made, Answer):
             return made
         try:
-            await self._stream(made, scope, send, str(note.get("tenant", "")))
+            await self._stream(made, scope, send, str(note.get("tenant", "")), turn)
         finally:
             with suppress(RuntimeError, ValueError):  # at a stop the pool is gone, or still makes a part
                 await asyncio.get_running_loop().run_in_executor(self._pool, made.close)
@@ -124,24 +135,34 @@ class Bridge:
         close()
         return Answer(status, headers, first)
 
-    async def _stream(self, made: _Parts, scope: Scope, send: Callable[[Any], Any], tenant: str) -> None:
+    async def _stream(self, made: _Parts, scope: Scope, send: Callable[[Any], Any], tenant: str, turn: asyncio.Semaphore) -> None:
         """Send part after part. Raises Gone where the caller left or stands still, Problem 503 where too many are under way."""
         if self._streams[tenant] >= MOST_STREAMS or self._streams.total() >= MOST_STREAMS_IN_ALL:
             raise Problem(503, "store-unavailable", "too many downloads at once: try again when one has ended", headers={"Retry-After": "10"})
         self._streams[tenant] += 1
         try:
             await _out(scope, send, {"type": "http.response.start", "status": made.status, "headers": made.headers})
-            async for part in self._each(made):
+            async for part in self._each(made, turn):
                 await _out(scope, send, {"type": "http.response.body", "body": part, "more_body": True})
             await _out(scope, send, {"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._streams -= Counter({tenant: 1})
 
-    async def _each(self, made: _Parts) -> AsyncIterator[bytes]:
+    async def _each(self, made: _Parts, turn: asyncio.Semaphore) -> AsyncIterator[bytes]:
         for part in made.begun:
             yield part
-        while (more := await asyncio.get_running_loop().run_in_executor(self._pool, next, made.rest, None)) is not None:
+        while (more := await self._next(made, turn)) is not None:
             yield more
+
+    async def _next(self, made: _Parts, turn: asyncio.Semaphore) -> bytes | None:
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, next, made.rest, None)
+
+
+def caller_of(scope: Scope) -> bytes:
+    """Who counts as one caller before anybody looked at the key: whoever sends the same one, else the address."""
+    found = [value for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")]
+    return b"key " + b"\n".join(found) if found else str((scope.get("client") or ("",))[0]).encode()
 
 
 async def _out(scope: Scope, send: Callable[[Any], Any], message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from ledger import shell
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.http.request import Request
-from ledger.serving.bridge import MOST_STREAMS, environ_of
+from ledger.serving.bridge import MOST_STREAMS, THREADS_OF_ONE, environ_of
 from ledger.serving.cache import Answer, AnswerCache
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
@@ -41,6 +42,7 @@ class House:
         self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
                            logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), cache=AnswerCache(age_ms=10**9))  # fmt: skip
         self.port, self.parts_made, self.closed = 0, 0, 0
+        self.begun, self.over = threading.Semaphore(0), threading.Event()
 
     def download(self) -> Iterator[bytes]:
         """Longer than all that a connection takes before somebody reads."""
@@ -86,6 +88,11 @@ class House:
                 start("200 OK", [("Content-Type", "text/plain")])
                 environ["relay.note"]["tenant"] = environ["QUERY_STRING"]
                 return self.download()
+            case "/slow":
+                self.begun.release()
+                self.over.wait(PATIENCE)
+                start("200 OK", [("Content-Type", "text/plain")])
+                return [b"at last"]
             case "/echo":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return [environ["wsgi.input"].read(), environ["QUERY_STRING"].encode()]
@@ -380,6 +387,29 @@ def test_one_tenants_downloads_leave_room_for_those_of_others(house: House) -> N
     for caller in callers:
         caller.close()
     until(lambda: house.ask("/download?alice")[0] == 200, "room for another download of the same tenant")
+
+
+def test_one_caller_who_asks_for_much_at_once_leaves_threads_to_others(house: House) -> None:
+    with ThreadPoolExecutor(3 * THREADS) as many:
+        asked = [many.submit(house.ask, "/slow", X_API_Key="one", Authorization="Bearer loud") for _ in range(3 * THREADS)]
+        for _ in range(THREADS_OF_ONE):
+            assert house.begun.acquire(timeout=PATIENCE)
+        assert house.ask("/echo", method="POST", body=b"at once", Authorization="Bearer other")[2] == b"at once"
+        house.over.set()
+        assert {one.result()[2] for one in asked} == {b"at last"}
+
+
+def test_one_caller_who_floods_leaves_places_to_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.serving.bridge.MOST_OF_ONE", THREADS_OF_ONE)
+    with ThreadPoolExecutor(THREADS_OF_ONE) as many:
+        asked = [many.submit(house.ask, "/slow", Authorization="Bearer loud") for _ in range(THREADS_OF_ONE)]
+        for _ in asked:
+            assert house.begun.acquire(timeout=PATIENCE)
+        refused, _, _ = house.ask("/echo", Authorization="Bearer loud")
+        assert refused == 503 and house.ask("/parts", Authorization="Bearer other")[0] == 200
+        house.over.set()
+        assert {one.result()[0] for one in asked} == {200}
+    assert house.ask("/parts", Authorization="Bearer loud")[0] == 200
 
 
 def test_body_and_query_reach_the_app_as_they_were_sent(house: House) -> None:
