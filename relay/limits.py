@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
+from socket import AF_INET6, inet_pton
 
 from ledger.errors import Problem
 
@@ -91,6 +93,15 @@ class Limits:
 
 def address_of(peer: str | None) -> str:
     """What counts as one caller: an IPv4 address, or the /64 that one IPv6 household holds."""
-    if peer and ":" in peer and "." not in peer:
-        return ":".join((peer.split("%")[0].split("::")[0].split(":") + ["0"] * 4)[:4])
-    return peer or "unknown"
+    return _household(peer) if peer and ":" in peer else peer or "unknown"
+
+
+@lru_cache(maxsize=4096)
+def _household(peer: str) -> str:
+    try:
+        number = int.from_bytes(inet_pton(AF_INET6, peer.partition("%")[0]), "big")
+    except (OSError, ValueError):
+        return peer  # a proxy may write what it likes
+    if number >> 32 == 0xFFFF:
+        return ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8, 0))
+    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in (112, 96, 80, 64))

@@ -56,6 +56,8 @@ def test_a_flood_of_others_gives_nobody_who_asked_too_much_a_fresh_start():
 
 def test_a_household_with_ipv6_is_one_caller():
     assert address_of("2001:db8:1:2:3:4:5:6") == address_of("2001:db8:1:2::9") == "2001:db8:1:2"
+    assert address_of("2001:db8::5:1:2:3:4") == "2001:db8:0:5" != address_of("2001:db8::6:1:2:3:4"), "zeros are left out in the middle of the network, too"
+    assert address_of("::1") == "0:0:0:0" and address_of("fe80::1%eth0") == "fe80:0:0:0" and address_of("::ffff:192.0.2.7") == "192.0.2.7" and address_of("no:address") == "no:address"
     assert address_of("192.0.2.7") == "192.0.2.7" and address_of("") == address_of(None) == "unknown"
 
 
