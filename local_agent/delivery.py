@@ -305,10 +305,10 @@ class Delivery:
         self._unanswered = None if batch.type == "push" else self._unanswered
         self._failures = self._restarts = 0
         self._corrected = False
-        self._most = min(whole(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES), self._passes)
+        self._most = min(clamped(document.get("max_changes"), 1, MAX_CHANGES, MAX_CHANGES), self._passes)
         self._limit = min(self._limit * 2, self._most)
-        self._beat_s = whole(document.get("beat_s"), 1, 3600, BEAT_S)
-        self.apart_s = whole(document.get("apart_s"), 2, 120, 2)
+        self._beat_s = clamped(document.get("beat_s"), 1, 3600, BEAT_S)
+        self.apart_s = clamped(document.get("apart_s"), 2, 120, 2)
         self._beat_at = self._monotonic() + self._beat_s
         self.mirror.note_refused(stubs_in(document), batch)
         self.mirror.note(
@@ -414,6 +414,7 @@ def stubs_in(document: Mapping[str, Any]) -> dict[Ref, str]:
     return found
 
 
-def whole(value: object, least: int, most: int, otherwise: int) -> int:
+def clamped(value: object, least: int, most: int, otherwise: int) -> int:
+    """A whole number within its limits; *otherwise* for what is none: a relay may say anything, and the agent goes on."""
     return min(max(value, least), most) if isinstance(value, int) and not isinstance(value, bool) else otherwise
 

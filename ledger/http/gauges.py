@@ -35,7 +35,7 @@ def escaped(text: str) -> str:
 
 
 def usage(prefix: str, summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is used of block, limits and purse, from a summary; projects, titles and machines are not named."""
+    """How much of the block and of the limits is used and what it costs, from a summary; projects, titles and machines are not named."""
     yield from one(f"{prefix}_sessions", "gauge", "sessions that are known", summary.get("sessions_total", 0))
     yield from one(f"{prefix}_sessions_active", "gauge", "sessions that go on now", summary.get("active", 0))
     totals = summary.get("totals") or {}
