@@ -235,6 +235,9 @@ def test_an_empty_file_becomes_a_ledger(tmp_path):
     store = SqliteStore(tmp_path / "new.db")
     store.apply(ALICE, None, a_head())
     store.close()
+    again = SqliteStore(tmp_path / "new.db")
+    assert again.head(ALICE, LAPTOP) == a_head()
+    again.close()
 
 
 def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path):
