@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
+USAGE = "usage"
 RETRY_FULL_MS = 60_000
 
 SCHEMA = """
@@ -215,7 +216,7 @@ class Archive:
             rows, digest = [], head.digest
             for ref, record in puts.items():
                 hash = record.hash
-                if ref not in forgotten and had.get(ref) != hash:
+                if had.get(ref) != hash and forgotten.isdisjoint((ref, _whole_of(ref))):
                     rows.append(Row(ref, record.body, hash, head.lease, seq))
                     digest += hash - had.get(ref, 0)
             tombstones = [Tombstone(ref, head.lease, seq, now) for ref in gone if ref in had]
@@ -247,7 +248,7 @@ class Archive:
     def _continuations(self, ref: Ref) -> list[Ref]:
         if ref.kind != "session":
             return []
-        return [row.ref for row in self.store.rows(LOCAL, self.source, kind="usage") if row.ref.id.rpartition("/")[0] == ref.id]
+        return [row.ref for row in self.store.rows(LOCAL, self.source, kind=USAGE) if _whole_of(row.ref) == ref]
 
     # -- reading ----------------------------------------------------------------------
 
@@ -263,3 +264,8 @@ class Archive:
 
     def is_forgotten(self, ref: Ref) -> bool:
         return self.store.connection().execute("SELECT 1 FROM agent_forgotten WHERE kind = ? AND id = ?", (ref.kind, ref.id)).fetchone() is not None
+
+
+def _whole_of(ref: Ref) -> Ref:
+    """The session that older usage belongs to; any other record is whole by itself."""
+    return Ref("session", ref.id.rpartition("/")[0]) if ref.kind == USAGE else ref

@@ -111,6 +111,13 @@ def test_what_a_person_forgot_never_comes_back(archive: Archive, clock: StoppedC
     again.close()
 
 
+def test_a_forgotten_session_that_goes_on_leaves_none_of_its_usage(archive: Archive) -> None:
+    put(archive, a_session(1), a_session(2))
+    archive.forget(Ref("session", "session-1"))
+    put(archive, a_session(1, "longer"), *(Record("usage", f"session-{number}/1", f'{{"session":"session-{number}"}}') for number in (1, 2)))
+    assert [(row.ref.kind, row.ref.id) for row in archive.store.rows(LOCAL, archive.source)] == [("session", "session-2"), ("usage", "session-2/1")]
+
+
 def test_a_beat_keeps_the_machine_fresh_and_changes_no_number(archive: Archive) -> None:
     seq = archive.head().seq
     archive.beat(NOW + 5000)
