@@ -32,7 +32,7 @@ class Admissions:
             held = self._tickets.redeem(ticket, origin)
             tenant, key_id = held.tenant, held.key_id
             if not self._door.still(key_id):
-                raise Problem(401, "key-revoked", "the key behind this ticket is no longer in force")
+                raise Problem(401, "key-revoked", "the key behind this ticket is no longer in force: ask for a ticket with another key")
         else:
             entered = self._door.enter(asked.headers, address_of(asked.client), scopes=ANY)
             tenant, key_id = entered.access.tenant, entered.key_id

@@ -110,7 +110,7 @@ def checked(source: IO[bytes]) -> dict[str, int]:
     try:
         with gzip.GzipFile(fileobj=source, mode="rb") as packed:
             if json.loads(packed.readline()).get("format") != FORMAT:
-                raise Misuse("this is no backup of a relay, or one of a newer version")
+                raise Misuse("this is no backup of a relay, or one of a newer version: name a file that `python -m relay backup` wrote, or upgrade this relay")
             packed.seek(0)
             for line in packed:
                 sum.update(last)

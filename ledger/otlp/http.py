@@ -52,7 +52,7 @@ def read(signal: str, headers: Mapping[str, str], body: bytes, now: int) -> Expo
 
 def _inflated(encoding: str, body: bytes) -> bytes:
     if len(body) > LARGEST:
-        raise Problem(413, "too-large", f"at most {LARGEST >> 20} MiB at once")
+        raise Problem(413, "too-large", f"at most {LARGEST >> 20} MiB at once: export more often, or fewer at a time")
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
@@ -63,7 +63,7 @@ def _inflated(encoding: str, body: bytes) -> bytes:
     except zlib.error:
         raise Problem(400, "malformed", f"the body is not {encoding}") from None
     if inflate.unconsumed_tail:
-        raise Problem(413, "too-large", f"at most {LARGEST_INFLATED >> 20} MiB inflated")
+        raise Problem(413, "too-large", f"at most {LARGEST_INFLATED >> 20} MiB once it is inflated: export more often, or fewer at a time")
     if not inflate.eof:
         raise Problem(400, "malformed", "the body ends in the middle")
     return found

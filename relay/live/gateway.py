@@ -26,7 +26,7 @@ class Gateway:
         try:
             status, _ = self._line.post(f"/@connections/{quote(id, safe='')}", {"content-type": "application/octet-stream"}, frame)
         except NoAnswer as silence:
-            raise Busy(f"the gateway does not answer ({silence})") from None
+            raise Busy(f"the gateway does not answer ({silence}): the same again in a moment") from None
         if status == 410:
             raise Gone("the connection is closed")
         if status != 200:
@@ -42,7 +42,7 @@ def parameters(account: Account) -> Parameter:
         try:
             status, said = line.post("/", {"content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonSSM.GetParameter"}, body)
         except NoAnswer as silence:
-            raise Busy(f"the parameter {name} cannot be read now ({silence})") from None
+            raise Busy(f"the parameter {name} cannot be read now ({silence}): the same again in a moment") from None
         if status == 200:
             return str(json.loads(said)["Parameter"]["Value"])
         _must_be_missing(name, json.loads(said or b"{}").get("__type", str(status)).rpartition("#")[2])
@@ -65,7 +65,7 @@ def parameters_of_a_person() -> Parameter:
             _must_be_missing(name, error.response["Error"]["Code"])
             return None
         except BotoCoreError as error:
-            raise Busy(f"the parameter {name} cannot be read now ({type(error).__name__})") from None
+            raise Busy(f"the parameter {name} cannot be read now ({type(error).__name__}): the same again in a moment") from None
 
     return value
 

@@ -54,7 +54,7 @@ class Sockets:
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         ticket = self._tickets.redeem((event.get("queryStringParameters") or {}).get("ticket", ""), headers.get("origin", ""))
         if ticket.key_id and not self._still(ticket.key_id):
-            raise Problem(401, "key-revoked", "this key was revoked")
+            raise Problem(401, "key-revoked", "this key was revoked: create a new one with `python -m relay keys create`")
         self._connections.joined(id, ticket.tenant, ticket.key_id)
 
     def _message(self, id: str, body: str) -> None:
