@@ -170,10 +170,15 @@ class Shell:
             await self._flying[key].wait()
         landed = self._flying.setdefault(key, asyncio.Event())
         version = self.live.version(tenant)
+
+        async def in_parts(message: Any) -> None:
+            landed.set()  # this one is for its caller alone: whoever waits for the same asks anew
+            await send(message)
+
         try:
             # The app is asked without the caller's If-None-Match, so that the answer can be kept whole.
             plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]}
-            answer = await self._bridge.call(plain, b"", send, asked.note)
+            answer = await self._bridge.call(plain, b"", in_parts, asked.note)
             if answer is None:
                 return None
             both = await asyncio.get_running_loop().run_in_executor(self._pool, prepared, answer)

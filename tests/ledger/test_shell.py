@@ -70,7 +70,7 @@ class House:
         if asked.path == "/kept" and asked.query == "much":
             raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
         asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
-        return asked.headers.get("x-tenant", "alice") if asked.path == "/kept" else None
+        return asked.headers.get("x-tenant", "alice") if asked.path in ("/kept", "/kept-download") else None
 
     def native(self, asked: Request, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
@@ -84,7 +84,7 @@ class House:
             case "/parts":
                 start("200 OK", [("Content-Type", "text/plain")])
                 return (part for part in (b"one ", b"two ", b"three"))
-            case "/download":
+            case "/download" | "/kept-download":
                 start("200 OK", [("Content-Type", "text/plain")])
                 environ["relay.note"]["tenant"] = environ["QUERY_STRING"]
                 return self.download()
@@ -348,13 +348,13 @@ def test_an_answer_in_parts_arrives_whole(house: House) -> None:
     assert house.ask("/parts")[2] == b"one two three"
 
 
-def begins_to_download(house: House, tenant: str = "alice") -> socket.socket:
+def begins_to_download(house: House, tenant: str = "alice", path: str = "/download") -> socket.socket:
     """A caller who asks for much and reads nothing; the first of it is on its way."""
     made, caller = house.parts_made, socket.socket()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     caller.connect(("127.0.0.1", house.port))
     caller.settimeout(PATIENCE)
-    caller.sendall(b"GET /download?%s HTTP/1.1\r\nHost: x\r\n\r\n" % tenant.encode())
+    caller.sendall(f"GET {path}?{tenant} HTTP/1.1\r\nHost: 127.0.0.1:{house.port}\r\n\r\n".encode())
     until(lambda: house.parts_made > made + 1, "the download's beginning")
     return caller
 
@@ -367,6 +367,11 @@ def test_those_who_download_and_do_not_read_delay_nobody(house: House) -> None:
         caller.close()
     until(lambda: house.closed == len(callers), "the end of downloads that nobody waits for")
     assert house.parts_made < 400 * len(callers) / 2
+
+
+def test_whoever_asks_for_the_same_download_does_not_wait_for_the_end_of_another(house: House) -> None:
+    with begins_to_download(house, path="/kept-download"):
+        assert len(house.ask("/kept-download?alice")[2]) == 400 * 60_000
 
 
 def test_a_download_that_stands_still_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
