@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ledger.errors import Busy, Conflict
-from ledger.store import Document
+from ledger.store import Document, document_text
 from ledger.stores.dynamo_items import Item, key, number
 from ledger.stores.dynamo_table import Table
 from ledger.stores.packing import pack, unpack
@@ -21,12 +21,13 @@ class DynamoShelf:
 
     def put(self, drawer: str, name: str, value: Mapping[str, object], *, now: int, expect: int | None = None,
             expires: int | None = None) -> int:
+        text = document_text(drawer, value)
         if expect is not None:
-            return self._put_if(drawer, name, value, now, expect, expires)
+            return self._put_if(drawer, name, text, now, expect, expires)
         for _ in range(5):
             there = self.take(drawer, name, now=now)
             try:
-                return self._put_if(drawer, name, value, now, there.version if there else 0, expires)
+                return self._put_if(drawer, name, text, now, there.version if there else 0, expires)
             except Conflict:
                 continue
         raise Busy("many writers want the same document: the same again in a second")
@@ -44,8 +45,8 @@ class DynamoShelf:
             if document:
                 yield item["s"]["S"], document
 
-    def _put_if(self, drawer: str, name: str, value: Mapping[str, object], now: int, expect: int, expires: int | None) -> int:
-        item = key("D|" + drawer, name) | {"v": {"N": str(expect + 1)}, "b": {"B": pack(json.dumps(value, separators=(",", ":")))}}
+    def _put_if(self, drawer: str, name: str, text: str, now: int, expect: int, expires: int | None) -> int:
+        item = key("D|" + drawer, name) | {"v": {"N": str(expect + 1)}, "b": {"B": pack(text)}}
         if expires is not None:
             # A second more for the table's own clock, which counts whole seconds.
             item |= {"y": {"N": str(expires)}, "x": {"N": str(expires // 1000 + 1)}}

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ledger.errors import Conflict, Full
-from ledger.store import Document
+from ledger.store import LARGEST_DOCUMENT, Document
 
 NOW = 1_760_000_000_000
 
@@ -143,6 +143,15 @@ def test_a_large_document_fits_and_a_too_large_one_is_refused(store):
     with pytest.raises(Full):
         store.put("d", "n", {"text": text[::-1] + text}, now=NOW)
     assert store.take("d", "n", now=NOW).version == 1
+
+
+@pytest.mark.parametrize("expect", [None, 0])
+def test_a_document_is_as_large_as_its_text_however_well_it_packs(store, expect):
+    most = "x" * (LARGEST_DOCUMENT - len('{"text":""}'))
+    with pytest.raises(Full):
+        store.put("d", "n", {"text": most + "x"}, now=NOW, expect=expect)
+    assert store.take("d", "n", now=NOW) is None
+    assert store.put("d", "n", {"text": most}, now=NOW, expect=expect) == 1
 
 
 def test_a_single_use_ticket_has_one_winner(store):
