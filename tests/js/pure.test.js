@@ -1,5 +1,6 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import * as F from "../../dashboard/js/format.js";
 import { modelColours, modelName, toolName } from "../../dashboard/js/format.js";
 import { apply, nothing, reporting, session, toKeep } from "../../dashboard/js/feed.js";
@@ -111,12 +112,24 @@ test("a search wants every word, anywhere", () => {
   assert.deepEqual(search(list, { ...ALL, project: "relay" }).map((s) => s.key), ["s0"]);
   assert.deepEqual(search(list, { ...ALL, by: "cost" }).map((s) => s.cost), [9, 3, 2]);
 });
+test("words find what the server finds with them, and no more", () => {
+  // The same vectors are the server's: tests/ledger/test_search.py.
+  for (const v of JSON.parse(readFileSync(new URL("../vectors/search.json", import.meta.url), "utf8"))) {
+    const one = session({ id: "key-of-it", machine: "thinkpad", session_type: "claude_code", ...v.session });
+    assert.deepEqual([...v.found, ...v.missed].filter((q) => search([one], { ...ALL, q }).length), v.found, v.why);
+  }
+});
+test("a model finds the sessions that used it, also those whose tool did not name it", () => {
+  const one = session({ key: "k", models_used: ["m"], models: [{ model: "n", tokens: 1 }, { model: "m", tokens: 1 }] });
+  for (const [model, n] of [["m", 1], ["n", 1], ["o", 0]]) assert.equal(search([one], { ...ALL, model }).length, n, String(model));
+});
 test("what is here and what was paged in are one list", () => {
   const page = [session({ key: "s1", last_activity: "2001-01-01T00:00:00Z" }), session({ key: "old", last_activity: "2001-01-01T00:00:00Z" })];
   assert.deepEqual(union(list, page, ALL).map((s) => s.key), ["s0", "s1", "s2", "old"]);
 });
 test("the server is asked the same question", () => {
   assert.equal(asked({ ...ALL, q: "a b", model: "m" }, "c", 50), "sessions?limit=50&sort=-last_activity&q=a+b&model=m&cursor=c");
+  assert.equal(asked({ ...ALL, q: " a\ufeffb\t" }, null, 50), "sessions?limit=50&sort=-last_activity&q=a+b", "in the same words");
 });
 
 const block = (more) => ({ from: 0, to: 5 * F.HOUR, percent: 58, percent_basis: "official", unit: "percent", tokens: { total: 100 }, curve: [[new Date(0).toISOString(), 0], [new Date(3 * F.HOUR).toISOString(), 58]], projection: { percent: 96, low: 84, high: 109, tokens: 160, cost: 3, hit_at: null }, ...more });

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,3 +86,15 @@ def test_words_are_not_found_in_names_that_the_laptop_sealed():
 
     assert not [start for start in range(len(sealed) - 2) if "s1" in found(q=sealed[start : start + 3])]
     assert found(q="sealed1") == ["s2"] and found(q="main") == ["s1"] and found(project=sealed) == ["s1"]
+
+
+VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors/search.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector["why"] for vector in VECTORS])
+def test_words_find_what_the_page_finds_with_them(vector):
+    """The same vectors are the page's: tests/js/pure.test.js."""
+    house = House()
+    house.laptop().pushes(a_session("key-of-it", use(NOW - 5 * HOUR), **vector["session"]))
+    for q in vector["found"] + vector["missed"]:
+        assert house.view().sessions(Query(q=q)).total == (q in vector["found"]), q
