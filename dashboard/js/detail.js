@@ -8,7 +8,6 @@ const PROVENANCE = {
   observed: "Read from the tool's own log, request by request.",
   declared: "As a tracker declared it: a total without times, so it is booked at the session's start.",
   telemetry: "Told by the tool's own telemetry, request by request.",
-  estimated: "An estimate. No log with real counts was found.",
 };
 const provenanceText = (p) => PROVENANCE[p ?? ""] ?? "Where these numbers come from is not recorded.";
 const KINDS = /** @type {[string, string, string][]} */ ([["input", "Input", "c-p1"], ["output", "Output", "c-p2"], ["cache_write", "Cache write", "c-p3"], ["cache_read", "Cache read", "c-other"]]);

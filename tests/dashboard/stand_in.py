@@ -149,7 +149,7 @@ def odd(whole: dict[str, Any], now: datetime) -> None:
     rows = [r["value"] for r in whole["records"]]
     rows[3] |= {"duration_minutes": 40 * 24 * 60, "start_time": made_up.iso(now - timedelta(days=40))}
     rows[5] |= {"estimated_tokens": 0, "tokens": dict.fromkeys(rows[5]["tokens"], 0), "cost": 0, "models_used": [], "models": []}
-    rows[6] |= {"estimated_tokens": 10_000_000, "cost": None, "unpriced": ["mystery-9"], "models_used": ["mystery-9"], "models": [{"model": "mystery-9", "tokens": 10_000_000, "cost": None}], "provenance": "estimated"}
+    rows[6] |= {"estimated_tokens": 10_000_000, "cost": None, "unpriced": ["mystery-9"], "models_used": ["mystery-9"], "models": [{"model": "mystery-9", "tokens": 10_000_000, "cost": None}], "provenance": "declared"}
     rows[7] |= {"provenance": "declared", "context": None, "stale": True}
     models = {f"model-{n}-{'x' * (n % 30)}": [1_000_000 * n, 3.5 * n] for n in range(1, 61)}
     summary = whole["summary"]

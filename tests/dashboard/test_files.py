@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -66,6 +67,12 @@ def test_a_browser_that_takes_gzip_gets_the_same_file_smaller():
 @pytest.mark.parametrize("path", ["tools/vendor.py", "vendor.lock.json/..", "../pyproject.toml", "tools/sample.py", ".npmrc", "js/", "js/types.d.ts"])
 def test_nothing_but_the_page_is_served(path):
     assert page.find(path) is None
+
+
+def test_every_origin_of_numbers_that_a_session_explains_is_one_that_a_reader_names():
+    explained = set(re.findall(r"^  (\w+): ", (DASHBOARD / "js/detail.js").read_text().split("const PROVENANCE = {")[1].split("};")[0], re.MULTILINE))
+    code = "".join(path.read_text() for part in ("ledger", "local_agent", "relay") for path in (ROOT / part).rglob("*.py"))
+    assert explained and not {word for word in explained if f'"{word}"' not in code}
 
 
 NODE = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed: it runs the checks of the page's pure modules")
