@@ -20,6 +20,7 @@ from ledger.serving.cache import Answer, AnswerCache, Headers, complete, compres
 from ledger.serving.lane import Lane
 from ledger.serving.live import Live
 from ledger.serving.subscription import Subscription, subscription_of
+from ledger.serving.turns import Turns
 from ledger.serving.viewers import Admission, Viewer
 
 THREADS = 8
@@ -76,7 +77,8 @@ class Shell:
         # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
         self._natives = ThreadPoolExecutor(max(1, THREADS // 2), thread_name_prefix="native")
         self._lane = Lane()
-        self._bridge = Bridge(app, self._pool)
+        self._turns = Turns()
+        self._bridge = Bridge(app, self._pool, self._turns)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -88,7 +90,7 @@ class Shell:
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
         await receive()
-        self.live.start(self._pool)
+        self.live.start(self._pool, self._turns)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.live.stop()
@@ -178,7 +180,7 @@ class Shell:
         try:
             # The app is asked without the caller's If-None-Match, so that the answer can be kept whole.
             plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"if-none-match"]}
-            answer = await self._bridge.call(plain, b"", in_parts, asked.note)
+            answer = await self._bridge.call(plain, b"", in_parts, asked.note, tenant)
             if answer is None:
                 return None
             both = await asyncio.get_running_loop().run_in_executor(self._pool, prepared, answer)

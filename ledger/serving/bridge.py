@@ -10,16 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
-from weakref import WeakValueDictionary
 
 from ledger.errors import Problem
 from ledger.serving.cache import Answer, Headers
+from ledger.serving.turns import Turns
+from ledger.views.share import owner_of
 
 BODY_MS = 30_000
 MOST_WAITING, MOST_OF_ONE = 256, 192
 """So many requests are under way or wait, of all callers and of one."""
-THREADS_OF_ONE = 6
-"""So many threads of the pool work for one caller at once: the others are for others."""
 STUCK_S = 30.0
 """A caller who takes nothing of an answer for so long is given up."""
 MOST_STREAMS, MOST_STREAMS_IN_ALL = 8, 64
@@ -84,19 +83,18 @@ class Bridge:
     """Calls *app* in *pool*. Short answers come back whole; an answer of several parts is sent as it is made, and nobody in the pool waits
     while its caller reads."""
 
-    def __init__(self, app: Wsgi, pool: Executor) -> None:
-        self._app, self._pool = app, pool
+    def __init__(self, app: Wsgi, pool: Executor, turns: Turns) -> None:
+        self._app, self._pool, self._turns = app, pool, turns
         self._room = MOST_WAITING
         self._streams: Counter[str] = Counter()
         self._asked: Counter[bytes] = Counter()
-        self._turns: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def call(self, scope: Scope, body: bytes, send: Callable[[Any], Any], note: dict[str, Any]) -> Answer | None:
-        """The whole answer, or None if it went out in parts already."""
-        caller = caller_of(scope)
+    async def call(self, scope: Scope, body: bytes, send: Callable[[Any], Any], note: dict[str, Any], tenant: str | None = None) -> Answer | None:
+        """The whole answer, or None if it went out in parts already. *tenant* asks, where that is known: all its keys and shares are one caller."""
+        caller = caller_of(scope) if tenant is None else b"tenant " + owner_of(tenant).encode()
         if self._room <= 0 or self._asked[caller] >= MOST_OF_ONE:
             raise Problem(503, "store-unavailable", "too many requests at once: try again in a second", headers={"Retry-After": "1"})
-        turn = self._turns.setdefault(caller, asyncio.Semaphore(THREADS_OF_ONE))
+        turn = self._turns.of_caller(caller) if tenant is None else self._turns.of_tenant(tenant)
         self._room -= 1
         self._asked[caller] += 1
         try:

@@ -19,6 +19,7 @@ import msgspec
 from ledger.errors import LedgerError, Problem
 from ledger.serving.frames import feed_frame, says_nothing
 from ledger.serving.subscription import EVERYTHING, Subscription, subscription_of
+from ledger.serving.turns import Turns
 from ledger.serving.viewers import Admission, Frame, Message, Rest, Send, Viewer
 from ledger.times import iso
 from ledger.views.share import owner_of
@@ -67,6 +68,7 @@ class Live:
         self._told: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: Executor | None = None
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_id = 0
         self._tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -113,9 +115,9 @@ class Live:
 
     # The life of the hub.
 
-    def start(self, pool: Executor) -> None:
-        """Belong to the running loop and begin to tick."""
-        self._loop, self._pool = asyncio.get_running_loop(), pool
+    def start(self, pool: Executor, turns: Turns | None = None) -> None:
+        """Belong to the running loop and begin to tick. *turns* are those of all who work in *pool*."""
+        self._loop, self._pool, self._turns = asyncio.get_running_loop(), pool, turns or Turns()
         self._begin(self._beating())
         self._begin(self._ticking())
 
@@ -159,7 +161,7 @@ class Live:
                 viewer.heard = now
                 self.offer(viewer, Frame({"type": "ping", "timestamp": iso(now)}))
         if recheck:
-            verdicts = await self._in_pool(lambda: [_stays(viewer.admission) for viewer in viewers])
+            verdicts = await asyncio.get_running_loop().run_in_executor(self._pool, lambda: [_stays(viewer.admission) for viewer in viewers])
             for viewer, stays in zip(viewers, verdicts, strict=True):
                 if not stays:
                     viewer.gone.set()
@@ -198,7 +200,7 @@ class Live:
         if self._first is None:
             return
         first = self._first
-        for message in await self._in_pool(lambda: first(viewer)):
+        for message in await self._in_pool(viewer.tenant, lambda: first(viewer)):
             self.offer(viewer, Frame(message))
 
     async def hear(self, viewer: Viewer, raw: str | bytes) -> None:
@@ -239,7 +241,7 @@ class Live:
         viewer.subscribed, viewer.turn = False, viewer.turn + 1
         since, viewer.tz, viewer.sessions = asked
         turn, version = viewer.turn, self.version(viewer.tenant)
-        feed = await self._in_pool(lambda: self._feed(viewer.tenant, since, viewer.tz, viewer.sessions))
+        feed = await self._in_pool(viewer.tenant, lambda: self._feed(viewer.tenant, since, viewer.tz, viewer.sessions))
         if viewer.turn != turn or viewer.gone.is_set():
             return  # it subscribed anew, or left, meanwhile
         viewer.cursor, viewer.subscribed = feed.get("cursor"), True
@@ -252,7 +254,7 @@ class Live:
         if viewer.subscribed:
             await self.subscribe(viewer, Subscription(viewer.cursor, viewer.tz, viewer.sessions))
             return
-        feed = await self._in_pool(lambda: self._feed(viewer.tenant, None, viewer.tz, viewer.sessions))
+        feed = await self._in_pool(viewer.tenant, lambda: self._feed(viewer.tenant, None, viewer.tz, viewer.sessions))
         self.offer(viewer, Frame(feed_frame(feed, None)))
 
     # Telling.
@@ -280,7 +282,7 @@ class Live:
         await self._hint(tenant, version)
         try:
             for (cursor, tz, sessions), group in self._groups(tenant).items():
-                feed = await self._in_pool(partial(self._feed, tenant, cursor, tz, sessions))
+                feed = await self._in_pool(tenant, partial(self._feed, tenant, cursor, tz, sessions))
                 if says_nothing(feed, cursor):
                     continue
                 frame = Frame(feed_frame(feed, cursor))
@@ -376,8 +378,9 @@ class Live:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_pool(self, ask: Callable[[], Got]) -> Got:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
+    async def _in_pool(self, tenant: str, ask: Callable[[], Got]) -> Got:
+        async with self._turns.of_tenant(tenant):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
 
 
 _CHANGED = Frame({"type": "changed", "head": None})

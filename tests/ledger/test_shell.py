@@ -20,10 +20,11 @@ from websockets.sync.client import ClientConnection, connect
 from ledger import shell
 from ledger.errors import Busy, LedgerError, Problem
 from ledger.http.request import Request
-from ledger.serving.bridge import MOST_STREAMS, THREADS_OF_ONE, environ_of
+from ledger.serving.bridge import MOST_STREAMS, environ_of
 from ledger.serving.cache import Answer, AnswerCache
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
+from ledger.serving.turns import THREADS_OF_ONE
 from ledger.serving.viewers import Admission, Viewer
 from ledger.shell import THREADS, Shell
 from tests.processes import until
@@ -57,6 +58,9 @@ class House:
         if self.busy:
             self.busy = False
             raise Busy
+        if tz == "slow":
+            self.begun.release()
+            self.over.wait(PATIENCE)
         new = cursor != str(self.number)
         return {"cursor": str(self.number), "head": str(self.number), "records": [{"key": "x" * (30_000 if self.number == 99 else 1), "tz": tz, "sessions": sessions}] if new else []}
 
@@ -70,7 +74,7 @@ class House:
         if asked.path == "/kept" and asked.query == "much":
             raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
         asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
-        return asked.headers.get("x-tenant", "alice") if asked.path in ("/kept", "/kept-download") else None
+        return asked.headers.get("x-tenant", "alice") if asked.path in ("/kept", "/kept-slow", "/kept-download") else None
 
     def native(self, asked: Request, body: bytes) -> Answer:
         return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
@@ -88,7 +92,7 @@ class House:
                 start("200 OK", [("Content-Type", "text/plain")])
                 environ["relay.note"]["tenant"] = environ["QUERY_STRING"]
                 return self.download()
-            case "/slow":
+            case "/slow" | "/kept-slow":
                 self.begun.release()
                 self.over.wait(PATIENCE)
                 start("200 OK", [("Content-Type", "text/plain")])
@@ -402,6 +406,28 @@ def test_one_caller_who_asks_for_much_at_once_leaves_threads_to_others(house: Ho
         assert house.ask("/echo", method="POST", body=b"at once", Authorization="Bearer other")[2] == b"at once"
         house.over.set()
         assert {one.result()[2] for one in asked} == {b"at last"}
+
+
+def test_all_keys_and_shares_of_one_tenant_leave_threads_to_others(house: House) -> None:
+    with ThreadPoolExecutor(3 * THREADS) as many:
+        asked = [many.submit(house.ask, f"/kept-slow?{n}", Authorization=f"Bearer {n}", X_Tenant=f"alice|{n % 3}" if n % 2 else "alice") for n in range(3 * THREADS)]
+        for _ in range(THREADS_OF_ONE):
+            assert house.begun.acquire(timeout=PATIENCE)
+        assert house.ask("/kept", X_Tenant="bob")[0] == 200 and not house.begun.acquire(blocking=False)
+        house.over.set()
+        assert {one.result()[2] for one in asked} == {b"at last"}
+
+
+def test_viewers_who_subscribe_to_much_leave_threads_to_others(house: House) -> None:
+    with contextlib.ExitStack() as stack:
+        viewers = [stack.enter_context(house.watch(f"?tenant=alice%7C{n % 3}" if n % 2 else "")) for n in range(2 * THREADS)]
+        for viewer in viewers:
+            viewer.send(json.dumps({"type": "subscribe", "tz": "slow"}))
+        for _ in range(THREADS_OF_ONE):
+            assert house.begun.acquire(timeout=PATIENCE)
+        assert house.ask("/kept", X_Tenant="bob")[0] == 200 and not house.begun.acquire(blocking=False)
+        house.over.set()
+        assert [[told(viewer)["type"] for _ in range(2)] for viewer in viewers] == [["initial_data", "feed"]] * len(viewers)
 
 
 def test_one_caller_who_floods_leaves_places_to_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
