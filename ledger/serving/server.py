@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 import sys
@@ -79,6 +80,8 @@ class _Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._calm()
+        if not self.url.startswith(b"/") and b"://" in self.url:
+            self.headers[:] = [pair for pair in self.headers if pair[0] != b"host"] + [(b"host", _host_of(self.url))]
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -104,6 +107,11 @@ class _Http(HttpToolsProtocol):
         cycle.message_event.set()
         cycle.on_response()
         return True
+
+
+def _host_of(target: bytes) -> bytes:
+    """Whom a whole URL asks. It counts instead of the Host header, by which we know whether somebody else is meant."""
+    return re.split(rb"[/?#]", target.partition(b"://")[2], maxsplit=1)[0]
 
 
 class _Ws(WebSocketsSansIOProtocol):

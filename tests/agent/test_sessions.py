@@ -52,6 +52,21 @@ def together(step: Step) -> None:
 
 
 @pytest.mark.parametrize("acts", list(itertools.permutations((see, track, track_by_id))))
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_forgotten_session_is_gone_whoever_told_of_it_and_whoever_tells_again(archive: Archive, acts: tuple[Any, ...], after: int) -> None:
+    """Forgotten when so many of its sources had told of it; then all tell once more."""
+    in_one_step(archive, *acts[:after])
+    for name in held(archive):
+        archive.forget(Ref("session", name))
+    for act in acts:
+        in_one_step(archive, act)
+    assert held(archive) == {}
+    archive.close()
+    kept = archive.path.read_bytes()
+    assert b"Mend it" not in kept and b"claude-opus-4-7" not in kept
+
+
+@pytest.mark.parametrize("acts", list(itertools.permutations((see, track, track_by_id))))
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_session_seen_and_tracked_is_one_and_the_order_does_not_matter(archive: Archive, acts: tuple[Any, ...], steps: int) -> None:
     if steps == 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ledger.record import Ref
 from local_agent.agent import Agent
 from local_agent.identity import Identity
 from local_agent.lock import HomeLock
@@ -39,6 +40,16 @@ def test_a_session_of_a_container_is_shown_and_kept(desk: Any) -> None:
     assert told(browser) == [{"id": ID, "provenance": "telemetry", "estimated_tokens": 100}]
     assert b'"otel"' not in browser.get(f"/api/sessions/{ID}").data
     assert agent.archive.head().seq == 1
+
+
+def test_a_forgotten_session_leaves_nothing_of_what_was_told(desk: Any) -> None:
+    agent, browser = desk
+    browser.post("/v1/logs", json=logs(event()))
+    agent.archive.forget(Ref("session", ID))
+    browser.post("/v1/logs", json=logs(event()))
+    assert told(browser) == []
+    agent.archive.close()
+    assert b"claude-sonnet" not in agent.archive.path.read_bytes()
 
 
 @pytest.mark.parametrize("telemetry_first", [True, False])

@@ -38,6 +38,7 @@ class House:
     def __init__(self) -> None:
         self.number, self.calls, self.busy, self.allowed = 0, 0, False, True
         self.callers: list[str] = []
+        self.hosts: list[str] = []
         self.logged: list[tuple[str, int, int]] = []
         self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
         self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
@@ -71,6 +72,7 @@ class House:
 
     def who(self, asked: Request) -> str | None:
         self.callers.append(asked.client)
+        self.hosts.append(asked.headers["host"])
         if asked.path == "/kept" and asked.query == "much":
             raise Problem(429, "rate-limited", headers={"Retry-After": "7"})
         asked.note["headers"] = {"RateLimit-Policy": "q=9"} if asked.path == "/kept" else {}
@@ -441,6 +443,16 @@ def test_one_caller_who_floods_leaves_places_to_others(house: House, monkeypatch
         house.over.set()
         assert {one.result()[0] for one in asked} == {200}
     assert house.ask("/parts", Authorization="Bearer loud")[0] == 200
+
+
+@pytest.mark.parametrize(("target", "host"), [("http://evil.example/kept", "evil.example"), ("HTTP://me@evil.example:80/x?http://y", "me@evil.example:80"), ("/kept?u=http://evil.example/", "localhost")])
+def test_a_target_that_names_a_host_is_asked_of_that_host(house: House, target: str, host: str) -> None:
+    """RFC 9112, 3.2.2: the Host header counts for nothing then."""
+    with socket.create_connection(("127.0.0.1", house.port), PATIENCE) as line:
+        line.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        while line.recv(65536):
+            pass
+    assert house.hosts == [host]
 
 
 def test_body_and_query_reach_the_app_as_they_were_sent(house: House) -> None:

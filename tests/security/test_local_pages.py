@@ -109,6 +109,13 @@ def test_what_another_page_posts_is_refused(agent: Running, shape: str, path: st
     assert b"access-control-allow-origin" not in answer.lower()
 
 
+@pytest.mark.parametrize("target", ["http://evil.example/api/status", "http://localhost/api/status", "HTTP://me@localhost:{port}/api/status", "ws://evil.example/ws"])
+def test_a_target_of_another_host_is_refused_whatever_the_header_says(agent: Running, target: str) -> None:
+    status, _ = says(agent, f"GET {target.format(port=agent.port)} HTTP/1.1\nHost: localhost:{agent.port}\nConnection: close\n\n")
+    assert status in (400, 403)
+    assert says(agent, f"GET http://localhost:{agent.port}/api/status HTTP/1.1\nHost: evil.example\nConnection: close\n\n")[0] == 200
+
+
 def test_nothing_that_looks_like_reading_changes_anything(agent: Running) -> None:
     before = get(f"{agent.url}/api/sessions")
     for path in ("/api/session-update", "/api/netlify-sync", "/api/session-update?_method=POST", "/api/netlify-sync?data=%7B%7D"):
