@@ -10,15 +10,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ledger.errors import Full, LedgerError, Unusable
+from ledger.errors import Busy, Full, LedgerError, Unusable
 from ledger.record import MODULUS, Record, Ref
 from ledger.store import AT_ONCE, Head, Row, Tombstone
 from ledger.stores.sqlite import SqliteStore
-from local_agent import rescue
+from local_agent import forgotten, rescue
 from local_agent.refuge import EnduringStore
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ CREATE TABLE IF NOT EXISTS agent_declared(tracker TEXT NOT NULL, key TEXT NOT NU
   PRIMARY KEY(tracker, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS agent_declared_by_key ON agent_declared(key);
 CREATE INDEX IF NOT EXISTS agent_declared_by_conversation ON agent_declared(conversation) WHERE conversation <> '';
-CREATE TABLE IF NOT EXISTS agent_observed(key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS agent_observed(key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS telemetry_sessions(key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 """
 """agent_declared: what trackers say of sessions. agent_observed holds only those sessions that a tracker declares, too: of
-all others the record itself is what was observed."""
+all others the record itself is what was observed. telemetry_sessions: what was told of sessions by telemetry, to add to."""
 
 
 class Step:
@@ -239,11 +240,17 @@ class Archive:
             self.store.apply(LOCAL, head, replace(head, last_seen=max(now, head.last_seen)))
 
     def forget(self, ref: Ref) -> None:
-        """A person's deletion, kept for ever: the record goes, with its older usage, and never comes back."""
+        """A person's deletion, kept for ever: the record goes, with its older usage and whatever told of it, and never comes back."""
+        self.store.connection().execute("PRAGMA secure_delete = ON")
         with self.step() as step:
-            for each in (ref, *self._continuations(ref)):
+            same = [Ref(ref.kind, name) for name in forgotten.names_of(step.sql, ref.id)] if ref.kind == "session" else [ref]
+            for each in (*same, *self._continuations(ref)):
                 step.sql.execute("INSERT OR REPLACE INTO agent_forgotten VALUES (?, ?, ?)", (each.kind, each.id, self.clock()))
                 step.delete(each)
+            for each in same:
+                forgotten.drop(step.sql, each.id)
+        with suppress(Busy, Full):  # what stands there now is overwritten: only what had stood there before needs this
+            self.store.scour()
 
     def _continuations(self, ref: Ref) -> list[Ref]:
         if ref.kind != "session":

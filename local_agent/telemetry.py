@@ -10,10 +10,10 @@ from ledger.otlp import fold, http
 from ledger.prices import PriceBook
 from local_agent.archive import Archive
 from local_agent.fastjson import decode, encode
+from local_agent.forgotten import is_forgotten
 from local_agent.readers import sessions
 
 DECLARER = "telemetry"
-TABLE = "CREATE TABLE IF NOT EXISTS telemetry_sessions(key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID"
 
 
 class Telemetry:
@@ -28,8 +28,9 @@ class Telemetry:
         found = http.by_session(export.heard)
         if found:
             with self._archive.step() as step:
-                step.sql.execute(TABLE)
                 for key, told in found.items():
+                    if is_forgotten(step.sql, key):
+                        continue
                     row = step.sql.execute("SELECT body FROM telemetry_sessions WHERE key = ?", (key,)).fetchone()
                     known = fold.fold(decode(row[0]) if row else None, told, self._book)
                     step.sql.execute("INSERT OR REPLACE INTO telemetry_sessions VALUES (?, ?)", (key, encode(known).decode()))

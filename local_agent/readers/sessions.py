@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from ledger.record import Record, Ref
 from local_agent.archive import Step
 from local_agent.fastjson import decode, encode
+from local_agent.forgotten import is_forgotten
 from local_agent.tidy import tidy
 
 SESSION, USAGE = "session", "usage"
@@ -23,7 +24,7 @@ Body = Mapping[str, object]
 def observe(step: Step, key: str, body: Body) -> None:
     """A session as its tool's own files tell it."""
     declared = _declared_as(step.sql, key)
-    if declared:
+    if declared and not is_forgotten(step.sql, key):
         step.sql.execute("INSERT OR REPLACE INTO agent_observed VALUES (?, ?)", (key, _text(body)))
         for other, _ in declared:
             if other != key:
@@ -43,6 +44,8 @@ def declare(step: Step, tracker: str, key: str, body: Body) -> None:
     """A session as a tracker's row tells it."""
     before = step.sql.execute("SELECT conversation FROM agent_declared WHERE tracker = ? AND key = ?", (tracker, key)).fetchone()
     conversation = str(body.get("conversation_id") or "").lower()
+    if is_forgotten(step.sql, key, conversation):
+        return
     if before and before[0] != conversation:
         withdraw(step, tracker, key)
     step.sql.execute("INSERT OR REPLACE INTO agent_declared VALUES (?, ?, ?, ?)", (tracker, key, conversation, _text(body)))
