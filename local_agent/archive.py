@@ -28,6 +28,8 @@ LOCAL = "local"
 """The tenant under which a machine keeps its own records."""
 USAGE = "usage"
 RETRY_FULL_MS = 60_000
+RENEWED = "models without paths"
+"""The note of an archive that holds nothing as earlier versions held it: no model is called by a path."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agent_notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -93,6 +95,8 @@ class Archive:
         self._turn = threading.RLock()
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self.store = self._open()
+        if self.note(RENEWED) is None:
+            self._renew()
 
     @property
     def path(self) -> Path:
@@ -121,6 +125,7 @@ class Archive:
         store = self._prepared(EnduringStore(self._path))
         with store.transaction() as sql:
             records = rescue.salvage(aside, sql)
+            sql.execute("DELETE FROM agent_notes WHERE name = ?", (RENEWED,))
         self.rescued = len(records)
         self._write(store, {record.ref: record for record in records}, set())
         return store
@@ -137,9 +142,17 @@ class Archive:
                 sql.execute(statement)
             sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, '1')", (rescue.OPEN,))
         if store.head(LOCAL, self.source) is None:
+            with store.transaction() as sql:
+                sql.execute("INSERT OR REPLACE INTO agent_notes VALUES (?, '1')", (RENEWED,))
             first = Head(self.source, lease=os.urandom(16).hex(), committed=True, last_seen=self.clock())
             store.apply(LOCAL, None, first)
         return store
+
+    def _renew(self) -> None:
+        from local_agent.renewal import name_models_plainly
+
+        with suppress(Full), self.step() as step:  # with the next start, then
+            name_models_plainly(step)
 
     def alias_key(self) -> bytes:
         """Made once: an alias is the same as long as this archive lives."""

@@ -14,6 +14,8 @@ from ledger.errors import Full
 from ledger.record import Record, Ref, add
 from ledger.stores import sqlite_refuge
 from local_agent.archive import LOCAL, Archive
+from local_agent.readers import answers
+from local_agent.readers.claude import tables as tables_of_claude
 
 NOW = 1_795_000_000_000
 
@@ -118,6 +120,31 @@ def test_a_forgotten_session_that_goes_on_leaves_none_of_its_usage(archive: Arch
     assert [(row.ref.kind, row.ref.id) for row in archive.store.rows(LOCAL, archive.source)] == [("session", "session-2"), ("usage", "session-2/1")]
 
 
+def test_a_path_that_an_earlier_version_kept_as_a_model_goes_when_this_one_starts(archive: Archive, clock: StoppedClock) -> None:
+    """Also where the file that it came from is gone, and from what further sums are made of."""
+    path, rows = "/home/alice/models/secret-client/llama.gguf", '[[1,1,1,"{0}","standard",1,2,3,4,5,1,null]]'
+    kept = {"s1": f'{{"models_used":["{path}","opus"],"title":"a/b","usage":{rows.format(path)}}}', "s2": '{"title":"/home/x", "models_used":["anthropic/opus"]}'}
+    put(archive, *(Record("session", id, body) for id, body in kept.items()), Record("usage", "s1/1", f'{{"session":"s1","usage":{rows.format(path)}}}'))
+    with archive.step() as step:
+        for tables in (answers.SCHEMA, tables_of_claude.SCHEMA):
+            for statement in tables.split(";"):
+                step.sql.execute(statement)
+        step.sql.execute("INSERT INTO claude_classes VALUES (1, ?, 'standard', 0)", (path,))
+        step.sql.execute("INSERT INTO tool_answers VALUES (1, 's1', 'a', ?)", (f'[1,"{path}",2]',))
+        step.sql.execute("INSERT INTO tool_files(tool, path, rank, place, state, skipped) VALUES ('codex', 'f', 0, '[]', ?, '{}')", (f'{{"model":"{path}"}}',))
+        step.sql.execute("INSERT INTO agent_observed VALUES ('s1', ?)", (kept["s1"],))
+        step.sql.execute("DELETE FROM agent_notes WHERE name = 'models without paths'")
+    seq = archive.head().seq
+    archive.close()
+    again = Archive(archive.path, source="laptop", clock=clock)
+    assert bodies(again)["s1"] == f'{{"models_used":["llama.gguf","opus"],"title":"a/b","usage":{rows.format("llama.gguf")}}}'
+    assert bodies(again)["s2"] == kept["s2"] and again.head().seq == seq + 1
+    assert [again.store.connection().execute(f"SELECT {column} FROM {table}").fetchone()[0] for table, column in (("claude_classes", "model"), ("tool_answers", "data"), ("tool_files", "state"))] == [
+        "llama.gguf", '[1,"llama.gguf",2]', '{"model":"llama.gguf"}']  # fmt: skip
+    assert not any("secret-client" in line for line in again.store.connection().iterdump())
+    again.close()
+
+
 def test_a_beat_keeps_the_machine_fresh_and_changes_no_number(archive: Archive) -> None:
     seq = archive.head().seq
     archive.beat(NOW + 5000)
@@ -212,14 +239,14 @@ def left_running(archive: Archive) -> None:
 
 
 def test_a_damaged_file_is_set_aside_and_what_can_be_read_is_kept(archive: Archive, clock: StoppedClock) -> None:
-    put(archive, *(a_session(n, "x" * 500) for n in range(200)))
+    put(archive, *(a_session(n, "x" * 500) for n in range(200)), Record("session", "a", '{"models_used":["/home/alice/of-an-earlier-version"]}'))
     archive.forget(Ref("session", "session-7"))
     left_running(archive)
     damage(archive.path)
     again = Archive(archive.path, source="laptop", clock=clock)
     assert again.rescued is not None and 100 < again.rescued < 200
     assert len(bodies(again)) == again.rescued
-    assert again.is_forgotten(Ref("session", "session-7"))
+    assert again.is_forgotten(Ref("session", "session-7")) and not any("/home/alice" in body for body in bodies(again).values())
     assert (archive.path.parent / f"archive.db.corrupt-{NOW}").exists()
     again.close()
 
