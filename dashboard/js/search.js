@@ -14,6 +14,12 @@ const answer = computed(() => (!complete.value && remote.value?.q === query.valu
 export const found = computed(() => (answer.value ? union(local.value, S.seals.value?.sessions(answer.value.rows) ?? answer.value.rows, query.value) : local.value));
 export const size = computed(() => answer.value?.total ?? (filtered(query.value) || complete.value ? local.value.length : S.total.value));
 
+/** Words in sealed names can only be found here, and are nobody's business elsewhere. */
+const secret = (q) => !!(S.seals.peek() && q.q.trim());
+// With other keys than before, or none, what was picked by an opened name is not asked for in the open.
+let opener = S.seals.peek()?.name;
+effect(() => { const now = S.seals.value?.name; if (opener && now !== opener) query.value = { ...query.peek(), project: "" }; opener = now; });
+
 let stop = new AbortController(), wait = 0;
 /** Ask for the rows after those that are here. A relay that holds sealed names is asked for one as it holds it. */
 async function fetchMore(q, cursor, before) {
@@ -26,16 +32,15 @@ async function fetchMore(q, cursor, before) {
     busy.value = false;
   } catch (e) { if (/** @type {any} */ (e).name !== "AbortError") busy.value = false; }
 }
-// What is here answers at once; the server's complete answer follows when the fingers rest. Words in sealed names can
-// only be found here.
+// What is here answers at once; the server's complete answer follows when the fingers rest.
 effect(() => {
   const q = query.value;
   S.conn.value; // whoever answers now knows what nobody answered before
   clearTimeout(wait);
-  if (!complete.peek() && !(S.seals.peek() && q.q.trim()) && (filtered(q) || q.by !== "last" || q.up)) wait = window.setTimeout(() => fetchMore(q, null, []), 180);
+  if (!complete.peek() && !secret(q) && (filtered(q) || q.by !== "last" || q.up)) wait = window.setTimeout(() => fetchMore(q, null, []), 180);
 });
 export function more() {
   const q = query.value, r = remote.value;
-  if (complete.value || found.value.length >= limit.value) return;
+  if (complete.value || secret(q) || found.value.length >= limit.value) return;
   if (r?.q === q) { if (r.next) fetchMore(q, r.next, r.rows); } else fetchMore(q, null, []);
 }

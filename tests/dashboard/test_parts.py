@@ -91,6 +91,25 @@ def test_without_the_key_sealed_names_say_so_and_stay_apart(sealed, visit, pictu
     page.wait_for_selector(".list .proj .sealed")
 
 
+def opens_names(page):
+    page.wait_for_selector(".list .proj >> text=payments-api")
+
+
+def test_words_in_sealed_names_are_asked_of_nobody_also_for_more(sealed, visit):
+    page = visit(f"{sealed.url}#key={KEY}&seal={SEAL}", wait=".calendar")
+    opens_names(page)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.fill(".search input", "main")
+    page.wait_for_function("() => / of 240, among/.test(document.querySelector('#h-sess + .quiet').textContent)")
+    said = page.inner_text("#h-sess + .quiet")
+    page.click(".more")
+    page.wait_for_function("() => document.querySelectorAll('.list tbody tr').length > 12")
+    page.select_option("select[aria-label=Model]", index=1)
+    page.wait_for_function("(t) => document.querySelector('#h-sess + .quiet').textContent !== t", arg=said)
+    assert not [url for url in asked if "q=" in url]
+
+
 def test_names_are_sealed_again_offline_and_open_from_what_this_browser_kept(server, visit):
     relay = server("--home", "relay", "--key", KEY, "--seal", SEAL)
     page = visit(f"{relay.url}#key={KEY}&seal={SEAL}", wait=".calendar")
