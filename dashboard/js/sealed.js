@@ -66,6 +66,17 @@ export function opener(keys, news, open = opened) {
   };
 }
 
+/** Forget every key that opens names: they are sealed again at once. What came with a read key leaves it that. */
+export function forget() {
+  const chosen = pairs.current();
+  prefs.set("seal", "");
+  for (const p of pairs.all) pairs.add({ ...p, seal: undefined });
+  if (chosen) pairs.choose(chosen);
+  start();
+}
+// Another tab took a key or forgot one.
+globalThis.addEventListener?.("storage", (e) => { if (/\.(pairs|seal)$/.test(e.key ?? "")) start(); });
+
 let turn = 0;
 /** Open what this browser has keys for, from now on. */
 export function start() {

@@ -95,6 +95,59 @@ def opens_names(page):
     page.wait_for_selector(".list .proj >> text=payments-api")
 
 
+def seals_names(page):
+    page.wait_for_selector(".list .proj .sealed")
+    page.wait_for_function("() => [...document.querySelectorAll('.list tbody .proj bdi')].every((e) => e.textContent === '–' || e.className === 'sealed')")
+
+
+def test_a_key_to_names_that_came_alone_is_forgotten_alone_in_every_tab(server, visit, picture):
+    agent = server("--seal", SEAL)
+    page = visit(f"{agent.url}#seal={SEAL}", wait=".calendar")
+    opens_names(page)
+    other = visit(agent.url, context=page.context, wait=".calendar")
+    opens_names(other)
+    page.bring_to_front()
+    page.click(".badge")
+    page.wait_for_selector(".pairs >> text=Key to sealed names")
+    picture(page, "seal-forget")
+    page.focus("[aria-label='Forget the key to sealed names']")
+    page.keyboard.press("Enter")
+    seals_names(page)
+    assert page.locator(".pairs").count() == 0 and page.evaluate("() => !!document.activeElement.closest('#source')"), "the focus stays where it was"
+    seals_names(other)
+    assert SEAL not in page.evaluate("() => JSON.stringify(localStorage)")
+    page.reload()
+    seals_names(page)
+
+
+def test_a_key_to_names_that_a_read_key_keeps_is_forgotten_without_it(sealed, visit):
+    page = visit(f"{sealed.url}#key={KEY}", wait=".calendar")
+    page.evaluate("(hash) => { location.hash = hash; }", f"#seal={SEAL}")
+    opens_names(page)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.select_option("select[aria-label=Project]", "relay")
+    page.click(".badge")
+    page.click("[aria-label='Forget the key to sealed names']")
+    seals_names(page)
+    wait_state(page, "relay-live")
+    page.select_option("select[aria-label=Model]", index=1)
+    page.wait_for_function("() => document.querySelector('.list tbody tr') && !document.querySelector('.more')?.disabled")
+    assert page.input_value("select[aria-label=Project]") == "" and not [url for url in asked if "project=relay" in url]
+    stored = page.evaluate("() => JSON.stringify(localStorage)")
+    assert KEY in stored and SEAL not in stored
+
+
+def test_a_read_key_takes_its_key_to_names_with_it(sealed, visit):
+    other = KEY.replace("abcdefgh2345", "zyxwvuts9876")
+    page = visit(f"{sealed.url}#key={other}&seal={SEAL}&name=old", wait=".badge")
+    page.evaluate("(hash) => { location.hash = hash; }", f"#key={KEY}&name=new")
+    opens_names(page)
+    page.click(".badge")
+    page.click("[aria-label^='Forget the key for old']")
+    seals_names(page)
+
+
 def test_words_in_sealed_names_are_asked_of_nobody_also_for_more(sealed, visit):
     page = visit(f"{sealed.url}#key={KEY}&seal={SEAL}", wait=".calendar")
     opens_names(page)

@@ -234,3 +234,19 @@ def test_an_agent_that_takes_a_relays_port_is_live_without_a_reload(server, visi
     server("--count", "77", port=relay.port)
     wait_state(page, "live", timeout=20_000)
     says_total(page, "77")
+
+
+def test_a_key_for_another_relay_says_on_a_relays_page_that_it_is_not_used_there(server, visit, picture):
+    relay, elsewhere = server("--home", "relay", "--key", KEY), server("--home", "relay", "--key", OTHER)
+    page = visit(f"{relay.url}#key={KEY}&name=mine", wait=".calendar")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("(hash) => { location.hash = hash; }", f"#relay={elsewhere.url}&key={OTHER}&name=theirs")
+    page.click(".badge")
+    page.wait_for_selector(".pairs li:nth-child(2) >> text=not used here")
+    picture(page, "pair-elsewhere")
+    assert page.locator(".pairs [aria-pressed]").all_inner_texts()[0].startswith("mine") and page.locator(".pairs [aria-pressed]").count() == 1
+    assert not [url for url in asked if url.startswith(elsewhere.url)], "its key goes nowhere"
+    page.click("[aria-label^='Forget the key for theirs']")
+    page.wait_for_function("() => document.querySelectorAll('.pairs li').length === 1")
+    wait_state(page, "relay-live")
