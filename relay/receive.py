@@ -82,7 +82,7 @@ def _act(store: Store, tenant: str, head: Head | None, signed: Signed, terms: Te
             _write_if_changed(store, tenant, head, there)
             raise Problem(409, "duplicate-source", "another agent pushes with the same key: give each machine a key of its own")
         case Elsewhere(there):
-            raise Problem(409, "state", "the copy stands elsewhere", seq=there.seq, digest=to_hex(there.digest), committed=there.committed)
+            raise Problem(409, "state", "the copy stands elsewhere: go on from there if a push of yours without an answer led to this number and digest, else begin a new copy with lease null", seq=there.seq, digest=to_hex(there.digest), committed=there.committed)
 
 
 def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Signed, terms: Terms) -> Answer:
@@ -96,7 +96,7 @@ def _take(store: Store, tenant: str, head: Head | None, base: Head, signed: Sign
     if changes.digest != from_hex(message.after):
         if store.head(tenant, message.source) != head:
             raise Conflict  # another instance wrote between our two readings: nothing is known about this message yet
-        raise Problem(422, "digest-mismatch", "the changes do not lead to the digest they name")
+        raise Problem(422, "digest-mismatch", "the changes do not lead to the digest they name: begin a new copy with lease null, and look at how the hashes are added up")
     if changes.more > 0 and records_after(base, changes) > terms.max_records:
         raise Problem(507, "quota", f"a machine may have {terms.max_records:,} records here: keep them for a shorter time or allow more (`python -m relay tenants set NAME`, --keep or --max-records)", headers={"Retry-After": "3600"})
     after = taken(base, signed, changes, terms)

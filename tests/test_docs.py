@@ -204,6 +204,7 @@ def test_every_command_of_the_other_pages_works_as_it_stands(place: Place, page:
 OTHER_BLOCKS = {
     ("alerts.md", "json"): "tests/relay/test_alerts_docs.py", ("alerts.md", "python"): "tests/relay/test_alerts_docs.py", ("api.md", "sh"): "the keys of `place`",
     ("install.md", "sh"): "what `make` does for these tests", ("self-host.md", "sh"): "tests/test_self_host.py", ("self-host.md", "ini"): "tests/test_self_host.py",
+    ("protocol.md", "json"): "tests/test_protocol_page.py", ("protocol.md", "python"): "tests/test_protocol_page.py", ("protocol.md", "sh"): "tests/test_protocol_page.py",
     ("self-host.md", ""): "tests/test_proxy.py", ("self-host.md", "nginx"): "tests/test_proxy.py", ("watch.md", "yaml"): "below", ("watch.md", "sh"): "below",
 }  # fmt: skip
 """Examples that are no console, and where each is tried."""

@@ -254,6 +254,15 @@ def test_an_older_or_later_number_or_another_digest_hears_the_state(any_office):
     assert any_office.visible(sender) == {"a": A1}
 
 
+def test_refusals_that_writers_of_senders_meet_say_what_to_do_next(office):
+    sender = office.sender()
+    offered = sender.start()
+    sender.push({"a": A1})
+    elsewhere, unequal = sender.send(sender.message(seq=9)), sender.send(sender.message(put={"a": A2}, after=to_hex(5)))
+    assert [reply.kind for reply in (offered, elsewhere, unequal)] == ["409 lease", "409 state", "422 digest-mismatch"]
+    assert all("begin a new copy" in reply.document["detail"] for reply in (offered, elsewhere, unequal))
+
+
 def test_a_digest_that_does_not_follow_applies_nothing(any_office):
     sender = any_office.begun(put={"a": A1})
     before = any_office.head(sender)
