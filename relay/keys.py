@@ -85,9 +85,14 @@ class KeyRing:
         audit.info("key issued", extra={"key": id[-12:], "scope": scope, "tenant": tenant})
         return KeyText(scope, id, self._secret(self._masters[0], id)).text()
 
-    def find(self, key_id: str, now: int) -> Found:
-        """The key of that id, for whoever proves by a signature to hold it. Raises Problem 401."""
+    def find(self, key_id: str, now: int, *, anew: bool = False) -> Found:
+        """The key of that id, for whoever proves by a signature to hold it; *anew*: whatever was believed of it before *now*. Raises Problem 401."""
         claims = _claims(key_id)
+        if anew:
+            self.marks.doubt(now)
+            with self._lock:
+                if self._believed.get(key_id, (now, False))[0] != now:
+                    del self._believed[key_id]
         self._must_be_in_force(key_id, claims, now)
         return Found(claims.tenant, claims.source, claims.scope, [*self._secrets(key_id)], key_id, claims.expires * 1000)
 

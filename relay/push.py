@@ -43,8 +43,8 @@ class Found(Protocol):
 
 
 class Keys(Protocol):
-    def find(self, key_id: str, now: int) -> Any:
-        """The Found of that id. Raises Problem 401."""
+    def find(self, key_id: str, now: int, *, anew: bool = False) -> Any:
+        """The Found of that id; *anew*: whatever was believed of it before *now*. Raises Problem 401."""
         ...
 
     def touch(self, id: str, now: int) -> None: ...
@@ -130,16 +130,28 @@ class Push:
         self._limits.tenant.spend(f"{found.tenant} pushes", now)
         message = wire.read_push(wire.inflate(body) if _is_gzip(headers, body) else body)
         self._addressed(found, message)
+        begins = message.seq == 1
+
+        def still() -> None:
+            """Of whom was just forgotten, a process that has not heard of it would take everything in again."""
+            self._keys.find(found.id, now, anew=True)
+
+        def lease() -> str:
+            still()
+            return self._mint()
+
         try:
+            if begins:
+                still()
             answer = receive(
-                self._store, tenant=found.tenant, source=found.source, message=message, at=at, now_ms=now, terms=self._terms_of(found.tenant, message.seq == 1),
-                mint=self._mint,
+                self._store, tenant=found.tenant, source=found.source, message=message, at=at, now_ms=now, terms=self._terms_of(found.tenant, begins),
+                mint=lease,
             )
         except Problem:
             raise
         except LedgerError as unusable:
             raise unavailable(2) from unusable
-        if message.seq == 1 or message.type == "bye":
+        if begins or message.type == "bye":
             self._keys.touch(headers["relay-key"], now)
         return Answer(answer.status, answer.document, answer.seen, quota)
 

@@ -173,8 +173,10 @@ def _telemetry(app: Flask, relay: Relay) -> None:
             from relay.telemetry import Telemetry
         except ImportError:  # it is no part of the functions on AWS
             raise Problem(501, "not-here", "this relay takes no telemetry: run an agent, or a relay of your own") from None
+        key = g.entered.key_id
         taker = Telemetry(relay.store, PriceBook.load(), relay.clock, relay.changed)
-        body, type = taker.take(access.tenant, claims_of(g.entered.key_id).source, PATHS[request.path.removeprefix("/api")], lower_headers(), request.get_data())
+        body, type = taker.take(access.tenant, claims_of(key).source, PATHS[request.path.removeprefix("/api")], lower_headers(), request.get_data(),
+                                begins=lambda: relay.ring.find(key, relay.clock(), anew=True))  # fmt: skip
         return Response(body, content_type=type)
 
     for path in PATHS:

@@ -28,17 +28,19 @@ class Telemetry:
     def __init__(self, store: Store, book: Thresholds, clock: Callable[[], int], on_change: Callable[[str], None]) -> None:
         self._store, self._book, self._clock, self._on_change = store, book, clock, on_change
 
-    def take(self, tenant: str, source: str, signal: str, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str]:
-        """The answer to one export: (body, content type). Raises Problem, Busy or Full."""
+    def take(self, tenant: str, source: str, signal: str, headers: Mapping[str, str], body: bytes, *, begins: Callable[[], object] = int) -> tuple[bytes, str]:
+        """The answer to one export: (body, content type); *begins* is asked before the first of a machine is kept. Raises Problem, Busy or Full."""
         export = http.read(signal, headers, body, self._clock())
         sessions = http.by_session(export.heard)
-        if sessions and self._keep(tenant, f"{TELEMETRY}{source}", source, sessions):
+        if sessions and self._keep(tenant, f"{TELEMETRY}{source}", source, sessions, begins):
             self._on_change(tenant)
         return export.answer()
 
-    def _keep(self, tenant: str, source: str, name: str, sessions: Mapping[str, Iterable[Told]]) -> bool:
+    def _keep(self, tenant: str, source: str, name: str, sessions: Mapping[str, Iterable[Told]], begins: Callable[[], object]) -> bool:
         for _ in range(_TRIES):
             head = self._store.head(tenant, source)
+            if head is None:
+                begins()
 
             def get(kind: str, id: str) -> str | None:
                 row = self._store.get(tenant, source, Ref(kind, id))

@@ -45,6 +45,12 @@ class Marks:
             return
         raise Busy("others are forgetting at this moment: try again")
 
+    def doubt(self, now: int) -> None:
+        """Look again, unless what is known was looked up *now*, for the same request."""
+        with self._lock:
+            if self._at != now:
+                self._at = None
+
     def ended(self, claims: Claims, now: int) -> bool:
         """Whether a key that says this was ended so."""
         return claims.issued <= self.until(claims.tenant, claims.source, now)

@@ -26,7 +26,7 @@ WALKS, STEPS = 120, 50
 
 
 class OneKey:
-    def find(self, key_id: str, now: int) -> Found:
+    def find(self, key_id: str, now: int, *, anew: bool = False) -> Found:
         return Found("alice", "laptop", "push", [SECRET], key_id)
 
     def touch(self, id: str, now: int) -> None:

@@ -54,7 +54,7 @@ BOOK = PriceBook.load()
 
 
 class OneKey:
-    def find(self, key_id: str, now: int) -> Found:
+    def find(self, key_id: str, now: int, *, anew: bool = False) -> Found:
         return Found("alice", SOURCE, "push", [SECRET], key_id)
 
     def touch(self, id: str, now: int) -> None:

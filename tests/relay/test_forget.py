@@ -17,6 +17,7 @@ from relay.scrub import scrub
 from relay.upkeep import Upkeep
 from tests.ledger.ledgerkit import DAY, HOUR, NOW, a_session, use
 from tests.ledger.stores import STORES
+from tests.ledger.test_otlp import event, logs
 from tests.relay.house import RelayHouse
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -175,6 +176,31 @@ def test_a_machine_is_gone_and_cannot_come_back_with_its_key(house):
     assert "zebra" not in kept(house)
     pushed(house, "zebra-laptop")  # with a new key it may begin anew
     assert house.get("/sessions")["total"] == 4
+
+
+@pytest.mark.parametrize(("what", "name"), [("machine", "zebra-laptop"), ("tenant", "alice")])
+def test_what_is_forgotten_begins_no_copy_at_a_process_that_believed_its_key(house, what, name):
+    sender, _ = pushed(house, "zebra-laptop")
+    elsewhere = RelayHouse(house.store)
+    sender.post = elsewhere.sender(source="zebra-laptop").post
+    assert sender.push({}).status == 200
+    house.relay.office.forget("t", what, name, "alice")
+    elsewhere.clock.goes(1000)
+    assert sender.push({}).kind == sender.start().kind == "401 key-revoked"
+    assert "zebra" not in kept(house)
+
+
+def test_telemetry_of_what_is_forgotten_begins_nothing_at_a_process_that_believed_its_key(quick):
+    elsewhere, key = RelayHouse(quick.store), quick.relay.ring.issue("push", "alice", "zebra-laptop")
+
+    def tells() -> int:
+        return elsewhere.ask("/v1/logs", key, method="POST", body=json.dumps(logs(event())), Content_Type="application/json").status_code
+
+    assert tells() == 200
+    quick.relay.office.forget("t", "machine", "zebra-laptop", "alice")
+    elsewhere.clock.goes(1000)
+    assert tells() == 401
+    assert "zebra" not in kept(quick)
 
 
 def test_a_tenant_is_gone_with_everything_of_it_and_its_keys_stay_shut(house):
