@@ -1,5 +1,5 @@
 // Keeps the page itself so that it opens offline; never the data, which lies in IndexedDB with its time.
-const VERSION = "9d924e99a87e";
+const VERSION = "77a987422a30";
 const FILES = ["./", "css/app.css", "css/more.css", "js/theme.js", "js/main.js", "js/lib.js", "js/store.js", "js/connection.js", "js/kept.js", "js/sources.js", "js/header.js", "js/alerts.js", "js/now.js", "js/format.js", "js/scale.js", "js/pairing.js", "js/sealed.js", "js/sample.js", "js/usage.js", "js/sessions.js", "js/empty.js", "js/push.js", "vendor/preact.js", "js/feed.js", "js/popovers.js", "js/panel.js", "js/notes.js", "js/charts.js", "js/search.js", "js/detail.js", "js/export.js", "js/query.js", "vendor/geist-latin.woff2", "icons/icon.svg", "icons/icon-192.png", "manifest.webmanifest", "sample.json"];
 const NAME = "session-relay-" + VERSION;
 

@@ -1,7 +1,8 @@
 // What needs attention: the strip that says how old the page is, and the server's alerts.
-import { html, signal, styled, useState } from "./lib.js";
+import { html, signal, styled } from "./lib.js";
 import * as S from "./store.js";
 import { when } from "./format.js";
+import { useFew } from "./now.js";
 import { prefs } from "./kept.js";
 
 const notes = signal(null);
@@ -11,8 +12,8 @@ export const matter = (a) => (a.id.startsWith("silent/") ? `${a.id}@${a.at}` : a
 function dismiss(id) { gone.value = [...gone.value.slice(-49), id]; prefs.set("dismissed", JSON.stringify(gone.value)); }
 
 export function Alerts() {
-  const list = S.alerts.value.filter((a) => !gone.value.includes(matter(a))), [all, set] = useState(false), rest = list.length - 3;
-  return html`<div class="alerts" role="status">${list.slice(0, all ? list.length : 3).map((a) => html`<p class=${a.level} key=${a.id}><i aria-hidden="true"></i><span dir="auto">${a.text}</span><button class="plain" aria-label=${`Dismiss: ${a.text}`} onClick=${() => dismiss(matter(a))}>✕</button></p>`)}${rest > 0 && html`<button class="link" aria-expanded=${all} onClick=${() => set(!all)}>${all ? "Show fewer" : `${rest} more`}</button>`}</div>`;
+  const list = S.alerts.value.filter((a) => !gone.value.includes(matter(a))), [shown, more] = useFew(list, 3);
+  return html`<div class="alerts" role="status">${shown.map((a) => html`<p class=${a.level} key=${a.id}><i aria-hidden="true"></i><span dir="auto">${a.text}</span><button class="plain" aria-label=${`Dismiss: ${a.text}`} onClick=${() => dismiss(matter(a))}>✕</button></p>`)}${more}</div>`;
 }
 /** How old the page is; and, loaded when there is something of the kind, what is said seldom. @param {any} p for notes.js */
 export function Strip(p) {

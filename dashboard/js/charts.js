@@ -18,7 +18,7 @@ export function useWidth(guess, grows) {
   }, []);
   return [ref, w, h];
 }
-const f = (n) => n.toFixed(1);
+export const f = (n) => n.toFixed(1);
 
 /** Use over the five hours, an even pace, and where it is heading. */
 export const BlockChart = memo(({ b, recent, h = 196 }) => {

@@ -69,7 +69,7 @@ export function when(t, now) {
   const d = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(t).setHours(0, 0, 0, 0)) / DAY);
   if (d === 0) return "Today " + clock(t);
   if (d === 1) return "Yesterday " + clock(t);
-  if (d > 1 && d < 7) return `${intl("weekday", { weekday: "short" }).format(t)} ${clock(t)}`;
+  if (d > 1 && d < 7) return weekClock(t);
   if (new Date(t).getFullYear() !== new Date(now).getFullYear()) return intl("date", { day: "numeric", month: "short", year: "numeric" }).format(t);
   return `${intl("day", { day: "numeric", month: "short" }).format(t)} ${clock(t)}`;
 }

@@ -45,8 +45,9 @@ function Ring() {
   const b = S.block.value, p = b ? share(b, S.recent.value).percent : null;
   return html`<svg viewBox="0 0 22 22" width="22" height="22" aria-hidden="true"><circle cx="11" cy="11" r="8.5" class="track" /><circle cx="11" cy="11" r="8.5" class="arc" pathLength="100" stroke-dasharray=${`${p == null ? 72 : Math.min(100, Math.max(2, p))} 100`} transform="rotate(-90 11 11)" /></svg>`;
 }
+export const links = () => html`<a href="#now">Now</a>${S.sees("totals") && html`<a href="#usage">Usage</a>`}${S.sees("sessions") && html`<a href="#sessions">Sessions</a>`}`;
 export function Header(p) {
   return html`<header class="top"><a class="mark" href="#now" aria-label="Session Relay, to the top"><${Ring} /><b>Session Relay</b></a>
-    ${p.full && html`<nav aria-label="Sections"><a href="#now">Now</a>${S.sees("totals") && html`<a href="#usage">Usage</a>`}${S.sees("sessions") && html`<a href="#sessions">Sessions</a>`}</nav>`}
+    ${p.full && html`<nav aria-label="Sections">${links()}</nav>`}
     <span class="grow"></span><${Badge} ...${p} /><${Bell} ...${p} /><${Theme} /><${Keys} /></header>`;
 }

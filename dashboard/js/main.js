@@ -4,7 +4,7 @@ import * as S from "./store.js";
 import { connect } from "./connection.js";
 import * as keep from "./kept.js";
 import * as source from "./sources.js";
-import { Header } from "./header.js";
+import { Header, links } from "./header.js";
 import { Alerts, Strip } from "./alerts.js";
 import { Active, Block, Limits, Machines } from "./now.js";
 import { pct, span, tokens } from "./format.js";
@@ -61,7 +61,6 @@ async function sample() {
   link = null;
   await show();
 }
-const leave = () => { location.href = location.pathname; };
 const on = {
   retry: () => link?.wake(), pair, sample,
   local: async () => { local.value = (await source.askLocal())?.home === "agent" ? await source.localPermission() : "silent"; link?.again(); },
@@ -93,14 +92,14 @@ function App() {
   const c = S.conn.value, v = version.value, waiting = !S.has.value && c.state === "connecting", L = later.value;
   const shared = S.access.value?.shows, bare = !waiting && (!S.has.value || (!shared && S.total.value === 0 && !S.block.value && S.days.value.length === 0));
   if (bare && !empty.value) styled(import("./empty.js")).then((m) => (empty.value = m.Empty));
-  const E = empty.value, full = !waiting && !bare, strip = html`<${Strip} leave=${leave} version=${update.value} wrong=${wrong.value} forget=${() => on.forget(link?.relay)} />`;
+  const E = empty.value, full = !waiting && !bare, strip = html`<${Strip} version=${update.value} wrong=${wrong.value} forget=${() => on.forget(link?.relay)} />`;
   return html`<${Header} link=${link} pairs=${[...pairs.all]} local=${local.value} on=${on} full=${full} v=${v} />
     <main id="now" class=${[S.stale.value && S.has.value && "stale", ...["cost", "machine", "project"].map((part) => !S.sees(part + "s") && part + "less")].filter(Boolean).join(" ")}>
       ${waiting ? html`<h1 class="sr">Session Relay</h1><p class="sr" role="status">Connecting</p>` : bare ? html`${strip}${E && html`<${E} on=${on} here=${source.onThisComputer} local=${local.value} role=${role.value} relay=${link?.relay} />`}`
       : html`<h1 class="sr">Your coding sessions</h1>${strip}<${Alerts} />
         <div class="panel grid">${S.sees("blocks") && html`<${Block} />`}${(S.sees("limits") || S.sees("blocks")) && html`<${Limits} />`}${S.sees("sessions") && html`<${Active} Opened=${L?.Opened} />`}${S.sees("machines") && html`<${Machines} />`}</div>
         ${L && html`${S.sees("totals") && html`<div class="panel grid"><${L.Usage} /><${L.Calendar} /></div>`}${S.sees("sessions") && html`<${L.Sessions} />`}`}`}</main>
-    ${full && html`<nav class="tabs" aria-label="Sections, bottom"><a href="#now">Now</a>${S.sees("totals") && html`<a href="#usage">Usage</a>`}${S.sees("sessions") && html`<a href="#sessions">Sessions</a>`}${S.sees("machines") && html`<a href="#machines">Machines</a>`}</nav>`}`;
+    ${full && html`<nav class="tabs" aria-label="Sections, bottom">${links()}${S.sees("machines") && html`<a href="#machines">Machines</a>`}</nav>`}`;
 }
 
 // theme.js has taken the key out of the address before anything could read it there.

@@ -1,5 +1,5 @@
 // The top of the page: the current block, limits, what runs now, machines.
-import { html, memo, name, useState } from "./lib.js";
+import { html, memo, name, useLayoutEffect, useRef, useState } from "./lib.js";
 import * as S from "./store.js";
 import { ago, clock, dateOf, dayShort, HOUR, lengthOf, modelName, money, ms, pct, plural, span, tokens, toolName, until, when, windowHours } from "./format.js";
 import { Blocks, BlockChart, Meter, Spark } from "./charts.js";
@@ -20,8 +20,8 @@ function Figures({ b, s }) {
 }
 function Mix({ models }) {
   const top = models.slice(0, models.length > 3 ? 2 : 3), rest = models.slice(top.length); // more than three names do not fit
-  const list = rest.length ? [...top, { model: null, tokens: rest.reduce((a, m) => a + m.tokens, 0), cost: rest.reduce((a, m) => a + (m.cost ?? 0), 0) }] : top;
-  const name = (m) => (m.model === null ? plural(rest.length, "other") : modelName(m.model)), c = (m) => (m.model === null ? "c-other" : S.colour(m.model));
+  const list = rest.length ? [...top, { tokens: rest.reduce((a, m) => a + m.tokens, 0), cost: rest.reduce((a, m) => a + (m.cost ?? 0), 0) }] : top;
+  const name = (m) => (m.model == null ? plural(rest.length, "other") : modelName(m.model)), c = (m) => (m.model == null ? "c-other" : S.colour(m.model));
   return html`<div class="wide"><dt>Models</dt><dd class="mix" aria-hidden="true">${list.map((m) => html`<span class=${c(m)} style=${{ flexGrow: Math.max(m.tokens, 1) }}></span>`)}</dd>
     <dd class="sub keys">${list.map((m) => html`<span title=${m.model ?? ""}><i class=${c(m)} aria-hidden="true"></i><em>${name(m)}</em><b class="num">${S.sees("costs") ? money(m.cost) : tokens(m.tokens)}</b></span>`)}</dd></div>`;
 }
@@ -64,12 +64,11 @@ function Limit({ l, t }) {
 }
 /** @param {{alone: boolean}} p alone: no limits stand above */
 function Recent({ alone }) {
-  const b = S.block.value, all = S.recent.value.filter((r) => !r.gap), list = b ? all.filter((r) => ms(r.end) !== b.to && ms(r.start) !== b.from) : all;
+  const b = S.block.value, list = S.recent.value.filter((r) => !r.gap && !(b && (ms(r.end) === b.to || ms(r.start) === b.from)));
   if (!list.length) return alone && html`<p class="quiet">No block has ended yet.</p>`;
   // Shares of a limit and shares of the largest block do not stand side by side: then tokens are what can be compared.
-  const known = [...list, ...(b ? [b] : [])].every((r) => r.percent_basis === "official"), most = Math.max(1, ...list.map((r) => r.tokens ?? 0), b?.tokens?.total ?? 0);
-  const bars = list.map((r) => ({ v: known ? r.percent ?? 0 : (100 * (r.tokens ?? 0)) / most, hit: r.reached, now: false }));
-  if (b) bars.push({ v: known ? share(b, list).percent ?? 0 : (100 * (b.tokens?.total ?? 0)) / most, hit: false, now: true });
+  const all = b ? [...list, b] : list, used = (r) => (r === b ? b.tokens?.total : r.tokens) ?? 0, known = all.every((r) => r.percent_basis === "official"), most = Math.max(1, ...all.map(used));
+  const bars = all.map((r) => ({ v: known ? r.percent ?? 0 : (100 * used(r)) / most, hit: r.reached, now: r === b }));
   const hit = list.filter((r) => r.reached).length;
   const note = known ? `${hit || "none"} of ${list.length} reached the limit` : `by tokens, up to ${tokens(most)}${hit ? `; ${hit} reached a limit` : ""}`;
   return html`<div class=${alone ? "" : "more-of"}><div class="row">${!alone && html`<h3>Recent blocks</h3>`}<span class="sub num recent-note">${note}</span></div>
@@ -83,7 +82,16 @@ export function Limits() {
       : html`<ul>${list.map((l) => html`<${Limit} key=${l.key} l=${l} t=${t} />`)}</ul>`}${S.sees("blocks") && html`<${Recent} alone=${!S.sees("limits")} />`}</section>`;
 }
 
-const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li class=${isOpen ? "open" : ""}><div class="line" onClick=${() => onOpen(isOpen ? "" : s.key)}>
+/** For a row that may go while it has the focus: the next one takes it, or else the heading. */
+function useHeir() {
+  const ref = useRef(null);
+  useLayoutEffect(() => () => {
+    const row = ref.current;
+    if (row.matches(":focus-within")) (row.nextElementSibling ?? row.closest("section")).querySelector("button, h2").focus();
+  }, []);
+  return ref;
+}
+const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li ref=${useHeir()} class=${isOpen ? "open" : ""}><div class="line" onClick=${() => onOpen(isOpen ? "" : s.key)}>
   <div class="who"><i class=${"dot " + colour} title=${modelName(s.model)}></i><div><button class="plain" aria-expanded=${isOpen}>${name(S.called(s))}</button><span class="sub">${name(s.title && S.sees("projects") ? s.project || "no project" : toolName(s.session_type))}${s.git_branch && html` <em>${name(s.git_branch)}</em>`}</span></div></div>
   <span class="sub mach"><bdi>${s.machine}</bdi></span>
   <${Spark} v=${s.activity ?? []} w=${84} h=${22} label="Tokens in the last quarter-hours" />
@@ -91,9 +99,8 @@ const ActiveRow = memo(({ s, t, colour, isOpen, onOpen, Opened }) => html`<li cl
   <span class="num r tok">${tokens(s.all)}</span><span class="num r cost">${money(s.cost)}</span><span class="num r sub len">${s.start ? span(lengthOf(s, t)) : "–"}</span></div>${isOpen && Opened && html`<${Opened} s=${s} />`}</li>`);
 
 /** The first few of a list, and a button for the rest. @returns {[any[], any]} */
-function useFew(list, n) {
-  const [all, set] = useState(false);
-  const rest = list.length - n;
+export function useFew(list, n) {
+  const [all, set] = useState(false), rest = list.length - n;
   return [all ? list : list.slice(0, n), rest > 0 && html`<button class="link few" aria-expanded=${all} onClick=${() => set(!all)}>${all ? "Show fewer" : `Show ${rest} more`}</button>`];
 }
 /** @param {{Opened?: any}} p what shows one session, once it is here */
@@ -101,7 +108,7 @@ export function Active({ Opened }) {
   const [open, setOpen] = useState("");
   const list = S.active.value, old = S.stale.value, t = old ? S.asOf.value : S.minute.value, [shown, more] = useFew(list, 6);
   const last = S.sessions.value[0]?.last;
-  return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active">${old ? `Active at ${S.ofToday.value ? "" : dayShort(dateOf(t)) + ", "}${clock(t)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
+  return html`<section class="cell active" aria-labelledby="h-active"><header><h2 id="h-active" tabindex="-1">${old ? `Active at ${S.ofToday.value ? "" : dayShort(dateOf(t)) + ", "}${clock(t)}` : "Active now"}</h2><span class="quiet num">${list.length}</span></header>
     ${list.length === 0 ? html`<p class="quiet">${old ? "Nothing was running." : "Nothing is running."}${last ? ` Last active ${when(last, t)}.` : ""}</p>`
       : html`<div class="heads sub" aria-hidden="true"><span></span><span class="mach">Machine</span><span>Activity</span><span class="ctx-h">Context</span><span class="r">Tokens</span><span class="r cost">Cost</span><span class="r len">Time</span></div>
         <ul>${shown.map((s) => html`<${ActiveRow} key=${s.key} s=${s} t=${t} colour=${S.colour(s.model)} isOpen=${open === s.key} onOpen=${setOpen} Opened=${Opened} />`)}</ul>${more}`}</section>`;

@@ -4,13 +4,12 @@
 import { html, memo, name, useState, useMemo } from "./lib.js";
 import * as S from "./store.js";
 import { count, dayName, dayShort, modelName, money, monthName, pct, plural, short, tokens, toolName, utc } from "./format.js";
-import { Hours, useWidth } from "./charts.js";
+import { f, Hours, useWidth } from "./charts.js";
 import { step as stepOf } from "./scale.js";
 import { prefs } from "./kept.js";
 
 const SPLITS = { models: ["Model", modelName], projects: ["Project", (p) => p || "No project"], machines: ["Machine", (m) => m || "Unknown"], tools: ["Tool", toolName] };
 
-const f = (n) => n.toFixed(1);
 /** Arrow keys move the picked one, from today on. */
 const walk = (pick, n, onPick, by) => (e) => {
   const to = e.key === "Home" ? 0 : e.key === "End" ? n - 1 : by[e.key] && (pick == null ? n - 1 : pick + by[e.key]);
@@ -68,8 +67,8 @@ function Segments({ value, onChange, options, label }) {
 }
 /** A preference that stays. @returns {[string, (v: string) => void]} */
 function usePref(k, all) {
-  const [v, set] = useState(() => { const p = prefs.get(k, all[0]); return all.includes(p) ? p : all[0]; });
-  return [v, (n) => { set(n); prefs.set(k, n); }];
+  const [v, set] = useState(() => prefs.get(k, ""));
+  return [all.includes(v) ? v : all[0], (n) => { set(n); prefs.set(k, n); }];
 }
 /** i: 0 tokens, 1 cost */
 const value = (day, by, id, i) => day[by]?.[id]?.[i] ?? 0;
@@ -85,7 +84,7 @@ function keysOf(month, by, i) {
   return { keys, others: order.length - top.length };
 }
 export function Usage() {
-  const splits = Object.keys(SPLITS).filter((by) => !/projects|machines/.test(by) || S.sees(by)), [wished, setBy] = usePref("split", Object.keys(SPLITS)), by = splits.includes(wished) ? wished : "models", [liked, setUnit] = usePref("unit", ["cost", "tokens"]), unit = S.costless.value ? "tokens" : liked, [pick, setPick] = useState(null);
+  const splits = Object.keys(SPLITS).filter((by) => !/projects|machines/.test(by) || S.sees(by)), [by, setBy] = usePref("split", splits), [liked, setUnit] = usePref("unit", ["cost", "tokens"]), unit = S.costless.value ? "tokens" : liked, [pick, setPick] = useState(null);
   const end = S.today.value, known = S.days.value, month = useMemo(() => S.calendar(known, 30, end), [known, end]);
   const i = unit === "cost" ? 1 : 0, fmt = unit === "cost" ? money : tokens, colours = S.colours.value;
   const { keys, others } = useMemo(() => keysOf(month, by, i), [month, by, i, colours]);

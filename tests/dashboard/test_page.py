@@ -305,3 +305,50 @@ def test_on_the_smallest_phone_every_filter_says_its_whole_name(agent, visit):
     for each in page.query_selector_all(".sessions select"):
         needed = each.evaluate("(e) => { const c = document.createElement('canvas').getContext('2d'), s = getComputedStyle(e); c.font = s.font; return c.measureText(e.options[0].text).width + parseFloat(s.paddingLeft) + parseFloat(s.paddingRight); }")
         assert each.bounding_box()["width"] >= needed
+
+
+def test_the_focus_of_a_session_that_ends_goes_to_the_next_and_at_last_to_the_heading(agent, visit, picture):
+    page = visit(agent.url, wait=".calendar")
+    wait_state(page, "live")
+    end = "async (keys) => { const S = await import('./js/store.js'); S.sessions.value = S.sessions.value.map((s) => (keys.includes(s.key) ? { ...s, is_active: false } : s)); }"
+    keys = page.evaluate("async () => { const S = await import('./js/store.js'); return S.active.value.map((s) => s.key); }")
+    titles = page.locator(".active li button").all_inner_texts()
+    assert len(keys) == len(titles) >= 3
+    focused = "() => document.activeElement.innerText"
+    page.focus(".active li:nth-child(2) button")
+    page.evaluate(end, keys[:1])
+    page.wait_for_function("(n) => document.querySelectorAll('.active li').length === n", arg=len(keys) - 1)
+    assert page.evaluate(focused) == titles[1], "another one's end moves nothing"
+    page.evaluate(end, keys[1:2])
+    page.wait_for_function("(n) => document.querySelectorAll('.active li').length === n", arg=len(keys) - 2)
+    assert page.evaluate(focused) == titles[2]
+    picture(page, "active-focus")
+    page.evaluate(end, keys)
+    page.wait_for_selector(".active >> text=Nothing is running")
+    assert page.evaluate(focused) == "Active now"
+    picture(page, "active-focus-heading")
+
+
+@pytest.mark.parametrize("width", [320, 390, 700, 900, 1100, 1280, 1440])
+def test_how_many_other_models_there_are_is_read_whole(agent, visit, width, picture):
+    page = visit(agent.url, width=width, wait=".keys")
+    wait_state(page, "live")
+    for length in (6, 36):
+        page.evaluate("""async (length) => { const S = await import('./js/store.js'), models = Array.from({ length: 60 }, (_, i) => ({ model: "m".repeat(length) + i, tokens: 1000 + i, cost: 3.5 }));
+          S.summary.value = { ...S.summary.value, block: { ...S.summary.value.block, models } }; }""", length)
+        page.wait_for_selector(".keys >> text=58 others")
+        assert page.evaluate("() => { const e = document.querySelector('.keys span:last-child'), all = document.querySelector('.keys'); return e.scrollWidth <= e.clientWidth && all.scrollWidth <= all.clientWidth; }")
+    picture(page, f"mix-{width}")
+
+
+def test_more_alerts_than_fit_are_behind_a_button(agent, visit, picture):
+    page = visit(agent.url, wait=".calendar")
+    page.evaluate("""async () => { const S = await import('./js/store.js');
+      S.summary.value = { ...S.summary.value, alerts: Array.from({ length: 5 }, (_, i) => ({ id: "a" + i, level: "warn", text: "Alert " + i, at: null })) }; }""")
+    page.wait_for_selector(".alerts p >> nth=2")
+    picture(page, "alerts-few")
+    assert page.evaluate("() => { const e = document.querySelector('.alerts > .link'); return e.scrollWidth <= e.clientWidth && e.offsetHeight < 30; }"), "on one line"
+    page.click(".alerts >> text=Show 2 more")
+    assert page.locator(".alerts p").count() == 5
+    page.click(".alerts >> text=Show fewer")
+    assert page.locator(".alerts p").count() == 3
