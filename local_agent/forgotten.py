@@ -23,6 +23,6 @@ def is_forgotten(sql: sqlite3.Connection, *keys: str) -> bool:
 
 
 def drop(sql: sqlite3.Connection, key: str) -> None:
-    """All that is kept of a session beside its record."""
+    """What was told of a session, beside its record. The readers' notes of its files stay: other sessions are counted by them."""
     for table in BESIDE:
         sql.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
