@@ -224,13 +224,13 @@ class Archive:
         with store.transaction() as sql:
             head = store.head(LOCAL, self.source)
             assert head is not None and head.lease is not None
-            forgotten = {Ref(kind, id) for kind, id in sql.execute("SELECT kind, id FROM agent_forgotten")}
+            unwanted = {Ref(kind, id) for kind, id in sql.execute("SELECT kind, id FROM agent_forgotten")}
             had = self._hashes(store, head.lease, [*puts, *gone])
             seq, now = head.seq + 1, self.clock()
             rows, digest = [], head.digest
             for ref, record in puts.items():
                 hash = record.hash
-                if had.get(ref) != hash and forgotten.isdisjoint((ref, _whole_of(ref))):
+                if had.get(ref) != hash and unwanted.isdisjoint((ref, _whole_of(ref))):
                     rows.append(Row(ref, record.body, hash, head.lease, seq))
                     digest += hash - had.get(ref, 0)
             tombstones = [Tombstone(ref, head.lease, seq, now) for ref in gone if ref in had]
@@ -281,9 +281,6 @@ class Archive:
         """The body of one record."""
         row = self.store.get(LOCAL, self.source, ref)
         return row.body if row else None
-
-    def is_forgotten(self, ref: Ref) -> bool:
-        return self.store.connection().execute("SELECT 1 FROM agent_forgotten WHERE kind = ? AND id = ?", (ref.kind, ref.id)).fetchone() is not None
 
 
 def _whole_of(ref: Ref) -> Ref:

@@ -14,6 +14,7 @@ from ledger.errors import Full
 from ledger.record import Record, Ref, add
 from ledger.stores import sqlite_refuge
 from local_agent.archive import LOCAL, Archive
+from local_agent.forgotten import is_forgotten
 from local_agent.readers import answers
 from local_agent.readers.claude import tables as tables_of_claude
 
@@ -246,7 +247,7 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_is_kept(archive: Archi
     again = Archive(archive.path, source="laptop", clock=clock)
     assert again.rescued is not None and 100 < again.rescued < 200
     assert len(bodies(again)) == again.rescued
-    assert again.is_forgotten(Ref("session", "session-7")) and not any("/home/alice" in body for body in bodies(again).values())
+    assert is_forgotten(again.store.connection(), "session-7") and not any("/home/alice" in body for body in bodies(again).values())
     assert (archive.path.parent / f"archive.db.corrupt-{NOW}").exists()
     again.close()
 

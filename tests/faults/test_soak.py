@@ -9,7 +9,8 @@ import pytest
 
 from local_agent.push.transport import Reply
 from tests.faults.hands import a_world, raises, says
-from tests.journeys.world import BODIES, IDS, Message, Walk, World
+from tests.journeys.lives import Walk
+from tests.journeys.world import BODIES, IDS, Message, World
 from tests.long import FACTOR, counted, shares
 
 LONGEST_GROWTH_KB = 40_000

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from tests.journeys.lives import SCENARIOS, Walk
 from tests.journeys.mutants import MUTANTS, REDUNDANT, Mutant, broken
-from tests.journeys.world import BODIES, IDS, SCENARIOS, Walk, World, folder_for
+from tests.journeys.world import BODIES, IDS, World, folder_for
 from tests.ledger.stores import STORES as CONTRACT
 from tests.ledger.stores import postgres_server
 from tests.long import FACTOR, count, counted, shares
