@@ -17,7 +17,7 @@ from ledger.errors import Busy, Full, LedgerError, Problem
 from ledger.http.request import Request
 from ledger.serving.bridge import Bridge, Gone, Wsgi, problem_answer, read_body
 from ledger.serving.cache import Answer, AnswerCache, Headers, complete, compressed, head_of, header, prepared, with_head
-from ledger.serving.lane import Lane
+from ledger.serving.lane import Lanes
 from ledger.serving.live import Live
 from ledger.serving.subscription import Subscription, subscription_of
 from ledger.serving.turns import Turns
@@ -29,6 +29,8 @@ HEARD_OUT, HEARD_OUT_S = 16 << 20, 2.0
 """So much of a refused body, for so long, is read and thrown away."""
 _KNOWN, WHOLE = "relay.asked", "relay.whole"
 """Where a scope says who asked, once somebody looked; and how an answer is sent in one piece, head and body, if that is still possible."""
+_VOUCHED = (200, 409)
+"""Only who was found to be who he says is answered so."""
 log = logging.getLogger("shell")
 
 
@@ -76,7 +78,7 @@ class Shell:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="shell")
         # Of their own, so that a crowd of pushes waiting for the disk keeps no reader and no viewer waiting.
         self._natives = ThreadPoolExecutor(max(1, THREADS // 2), thread_name_prefix="native")
-        self._lane = Lane()
+        self._lanes = Lanes()
         self._turns = Turns()
         self._bridge = Bridge(app, self._pool, self._turns)
 
@@ -139,11 +141,7 @@ class Shell:
     async def _answer(self, asked: Request, scope: Any, receive: Any, send: Any) -> Answer | None:
         native = self._native.get(asked.path) if asked.method != "OPTIONS" else None  # a browser's first question is the app's everywhere
         if native is not None:
-            body = await read_body(scope, receive, BIGGEST_BODY)
-            if self._lane.is_free_for(len(body)):
-                return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
-            async with self._lane.turn(len(body)):
-                return await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
+            return await self._native_answer(native, asked, await read_body(scope, receive, BIGGEST_BODY))
         tenant = scope[_KNOWN][1] if _KNOWN in scope else self._whose(asked)
         if tenant is None:
             answer = await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
@@ -151,6 +149,14 @@ class Shell:
                 return answer
             return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
         return await self._cached_answer(tenant, asked, scope, send)
+
+    async def _native_answer(self, native: Native, asked: Request, body: bytes) -> Answer:
+        sender = asked.headers.get("relay-key", "")
+        async with self._lanes.turn(sender, len(body)):
+            answer = await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
+        if answer.status in _VOUCHED:
+            self._lanes.heard(sender)
+        return answer
 
     def _whose(self, asked: Request) -> str | None:
         """The tenant whose cached answers the caller may have. Raises Problem."""

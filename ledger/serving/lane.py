@@ -1,7 +1,7 @@
-"""A lane for bulk: what refills a whole copy goes one at a time and never has more than its share, so that everybody else notices little.
+"""Lanes for what may wait: bulk, and senders that nobody heard of yet, each one at a time and never with more than their share.
 
-A hundred machines that come back at once would otherwise make each small push wait behind a queue of large ones. While
-nobody else pushes, nothing rests and a refill goes as fast as it can.
+Two hundred machines that come back at once would otherwise make each small push of the others wait behind a queue of
+beginnings first, and of large pushes afterwards. While nobody else pushes, nothing rests and a refill goes as fast as it can.
 """
 from __future__ import annotations
 
@@ -9,45 +9,65 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from ledger.errors import Problem
 
 BULK = 4 << 10
 """Bytes on the wire from which a push is bulk; five changed sessions are below."""
-SHARE = 0.1
-"""The part of the time that bulk may have while others push."""
+BULK_SHARE, STRANGERS_SHARE = 0.03, 0.25
+"""The part of the time that a lane may have while others push."""
 RECENT_S = 1.0
-MOST_WAITING = 150
-"""A push of bulk takes about a hundredth of a second: so many are through before the last of their agents gives up."""
+MOST_BULK, MOST_STRANGERS = 100, 1_000
+"""A push of bulk takes about a hundredth of a second, a beginning a tenth of that: so many are through before the last of their agents gives up."""
 MOST_BYTES = 32 << 20
+MOST_KNOWN = 20_000
+Clock = Callable[[], float]
 Later = Callable[[float, Callable[[], None]], object]
 
 
-class Lane:
+class Lanes:
     """Not for threads: it lives on one loop. *later* runs a function after so many seconds."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, later: Later | None = None) -> None:
-        self._clock, self._later = clock, later
+    def __init__(self, *, clock: Clock = time.monotonic, later: Later | None = None) -> None:
+        self._clock = clock
+        self._passed_at = float("-inf")
+        self._known: dict[str, None] = {}
+        self._bulk, self._strangers = (Lane(share, most, self._others, clock, later) for share, most in ((BULK_SHARE, MOST_BULK), (STRANGERS_SHARE, MOST_STRANGERS)))
+
+    def turn(self, sender: str, size: int) -> AbstractAsyncContextManager[None]:
+        """Wait until a request of *size* bytes may be worked on; a small one of a known sender never does. Raises Problem 503 if too many wait already."""
+        if size >= BULK:
+            return self._bulk.turn(size)
+        if sender not in self._known:
+            return self._strangers.turn(size)
+        self._passed_at = self._clock()
+        return nullcontext()
+
+    def heard(self, sender: str) -> None:
+        """*sender* is who it says: from now on its small requests wait for nobody."""
+        self._known.pop(sender, None)
+        self._known[sender] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def _others(self) -> bool:
+        return self._clock() - self._passed_at < RECENT_S
+
+
+class Lane:
+    """One at a time; while there are *others*, it rests after each so that it has its *share* of the time. At most *most* wait in it."""
+
+    def __init__(self, share: float, most: int, others: Callable[[], bool], clock: Clock, later: Later | None) -> None:
+        self._share, self._most, self._others, self._clock, self._later = share, most, others, clock, later
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
-        self._small_at = float("-inf")
-
-    def is_free_for(self, size: int) -> bool:
-        """Whether a request of *size* bytes need not wait; what is no bulk never does."""
-        if size >= BULK:
-            return False
-        self._small_at = self._clock()
-        return True
 
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[None]:
-        """Wait until a request of *size* bytes may be worked on. Raises Problem 503 if too many wait already."""
-        if self.is_free_for(size):
-            yield
-            return
-        if len(self._queue) >= MOST_WAITING or self._bytes + size > MOST_BYTES:
+        """Wait for one's turn. Raises Problem 503 if too many wait already."""
+        if len(self._queue) >= self._most or self._bytes + size > MOST_BYTES:
             raise Problem(503, "store-unavailable", "many machines refill this relay: the same again in 10 s", headers={"Retry-After": "10"})
         self._bytes += size
         try:
@@ -74,9 +94,8 @@ class Lane:
             raise
 
     def _leave(self, took: float) -> None:
-        others = self._clock() - self._small_at < RECENT_S
-        if others:
-            (self._later or asyncio.get_running_loop().call_later)(took * (1 / SHARE - 1), self._next)
+        if self._others():
+            (self._later or asyncio.get_running_loop().call_later)(took * (1 / self._share - 1), self._next)
         else:
             self._next()
 

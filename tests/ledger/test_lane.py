@@ -1,4 +1,4 @@
-"""Bulk goes one at a time and leaves most of the time to others."""
+"""Bulk and strangers go one at a time and leave most of the time to others."""
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from ledger.errors import Problem
-from ledger.serving.lane import BULK, MOST_BYTES, MOST_WAITING, SHARE, Lane
+from ledger.serving.lane import (
+    BULK,
+    BULK_SHARE,
+    MOST_BULK,
+    MOST_BYTES,
+    MOST_KNOWN,
+    MOST_STRANGERS,
+    RECENT_S,
+    STRANGERS_SHARE,
+    Lanes,
+)
+
+KNOWN, STRANGER = "known", "stranger"
 
 
 class Loop:
@@ -18,10 +30,11 @@ class Loop:
     def __init__(self) -> None:
         self.now = 0.0
         self.due: list[tuple[float, Callable[[], None]]] = []
-        self.lane = Lane(clock=lambda: self.now, later=lambda seconds, act: self.due.append((seconds, act)))
+        self.lanes = Lanes(clock=lambda: self.now, later=lambda seconds, act: self.due.append((seconds, act)))
+        self.lanes.heard(KNOWN)
 
-    async def work(self, done: list[str], name: str, seconds: float = 1.0, size: int = BULK) -> None:
-        async with self.lane.turn(size):
+    async def work(self, done: list[str], name: str, seconds: float = 1.0, size: int = BULK, sender: str = KNOWN) -> None:
+        async with self.lanes.turn(sender, size):
             done.append(name)
             self.now += seconds
             await asyncio.sleep(0)
@@ -47,14 +60,16 @@ def test_bulk_alone_follows_at_once_in_the_order_of_its_coming() -> None:
     run(act)
 
 
-def test_bulk_rests_while_others_push() -> None:
+@pytest.mark.parametrize(("size", "sender", "share"), [(BULK, KNOWN, BULK_SHARE), (BULK - 1, STRANGER, STRANGERS_SHARE)], ids=["bulk", "strangers"])
+def test_what_may_wait_rests_while_others_push(size: int, sender: str, share: float) -> None:
     async def act(loop: Loop) -> None:
         done: list[str] = []
-        waiting = asyncio.gather(loop.work(done, "first", 0.5), loop.work(done, "second"), loop.work(done, "small", 0, size=BULK - 1))
+        first, second = (loop.work(done, name, 0.5, size, sender) for name in ("first", "second"))
+        waiting = asyncio.gather(first, second, loop.work(done, "small", 0, size=BULK - 1))
         await steps()
         assert done == ["first", "small"]
         [(rest, go_on)] = loop.due
-        assert rest == pytest.approx(0.5 * (1 / SHARE - 1))
+        assert rest == pytest.approx(0.5 * (1 / share - 1))
         go_on()
         await waiting
         assert done[-1] == "second"
@@ -62,9 +77,20 @@ def test_bulk_rests_while_others_push() -> None:
     run(act)
 
 
+def test_nothing_rests_once_others_are_silent() -> None:
+    async def act(loop: Loop) -> None:
+        done: list[str] = []
+        await loop.work(done, "small", 0, size=BULK - 1)
+        loop.now += RECENT_S
+        await asyncio.gather(loop.work(done, "first"), loop.work(done, "second"))
+        assert loop.due == []
+
+    run(act)
+
+
 def test_what_is_small_never_waits() -> None:
     async def act(loop: Loop) -> None:
-        async with loop.lane.turn(MOST_BYTES):
+        async with loop.lanes.turn(KNOWN, MOST_BYTES), loop.lanes.turn(STRANGER, 1):
             done: list[str] = []
             await loop.work(done, "small", size=BULK - 1)
             assert done == ["small"]
@@ -72,10 +98,43 @@ def test_what_is_small_never_waits() -> None:
     run(act)
 
 
+def test_strangers_begin_one_after_the_other_and_do_not_wait_for_bulk() -> None:
+    async def act(loop: Loop) -> None:
+        done: list[str] = []
+        async with loop.lanes.turn(KNOWN, BULK):
+            async with loop.lanes.turn(STRANGER, 1):
+                waiting = asyncio.create_task(loop.work(done, "another", size=1, sender="another stranger"))
+                await steps()
+                assert done == []
+            await waiting
+        assert done == ["another"]
+
+    run(act)
+
+
+def test_a_stranger_who_was_heard_is_none_until_very_many_others_were() -> None:
+    async def act(loop: Loop) -> None:
+        done: list[str] = []
+        loop.lanes.heard(STRANGER)
+        async with loop.lanes.turn("another stranger", 1):
+            await loop.work(done, "heard", size=1, sender=STRANGER)
+            assert done == ["heard"]
+            for number in range(MOST_KNOWN):
+                loop.lanes.heard(f"sender {number}")
+                loop.lanes.heard(STRANGER)
+            await loop.work(done, "still known", size=1, sender=STRANGER)
+            forgotten = asyncio.create_task(loop.work(done, "forgotten", size=1, sender=KNOWN))
+            await steps()
+            assert done == ["heard", "still known"]
+        await forgotten
+
+    run(act)
+
+
 def test_one_who_goes_away_while_waiting_keeps_nobody_waiting() -> None:
     async def act(loop: Loop) -> None:
         done: list[str] = []
-        async with loop.lane.turn(BULK):
+        async with loop.lanes.turn(KNOWN, BULK):
             gone = asyncio.create_task(loop.work(done, "gone"))
             stays = asyncio.create_task(loop.work(done, "stays"))
             await steps()
@@ -92,7 +151,7 @@ def test_one_who_goes_away_while_waiting_keeps_nobody_waiting() -> None:
 def test_one_who_goes_away_just_as_the_turn_comes_gives_it_on() -> None:
     async def act(loop: Loop) -> None:
         done: list[str] = []
-        first = loop.lane.turn(BULK)
+        first = loop.lanes.turn(KNOWN, BULK)
         await first.__aenter__()
         leaving, staying = (asyncio.create_task(loop.work(done, name)) for name in ("leaving", "staying"))
         await steps()
@@ -108,7 +167,7 @@ def test_one_who_goes_away_just_as_the_turn_comes_gives_it_on() -> None:
 def test_one_who_fails_gives_the_turn_on() -> None:
     async def act(loop: Loop) -> None:
         with pytest.raises(ZeroDivisionError):
-            async with loop.lane.turn(BULK):
+            async with loop.lanes.turn(KNOWN, BULK):
                 raise ZeroDivisionError
         done: list[str] = []
         await loop.work(done, "next")
@@ -117,16 +176,18 @@ def test_one_who_fails_gives_the_turn_on() -> None:
     run(act)
 
 
-@pytest.mark.parametrize(("each", "most"), [(BULK, MOST_WAITING), (MOST_BYTES // 4, 3)])
-def test_too_many_are_asked_to_come_back(each: int, most: int) -> None:
+@pytest.mark.parametrize(
+    ("sender", "each", "most"), [(KNOWN, BULK, MOST_BULK), (KNOWN, MOST_BYTES // 4, 3), (STRANGER, BULK - 1, MOST_STRANGERS)], ids=["bulk", "bytes", "strangers"]
+)
+def test_too_many_are_asked_to_come_back(sender: str, each: int, most: int) -> None:
     async def act(loop: Loop) -> None:
-        async with loop.lane.turn(each):
-            waiting = [asyncio.create_task(loop.work([], "waits", size=each)) for _ in range(most)]
+        async with loop.lanes.turn(sender, each):
+            waiting = [asyncio.create_task(loop.work([], "waits", size=each, sender=sender)) for _ in range(most)]
             await steps()
             with pytest.raises(Problem) as refused:
-                await loop.work([], "refused", size=each)
+                await loop.work([], "refused", size=each, sender=sender)
             assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "10")
         await asyncio.gather(*waiting)
-        await loop.work([], "room again", size=each)
+        await loop.work([], "room again", size=each, sender=sender)
 
     run(act)

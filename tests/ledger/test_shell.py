@@ -79,7 +79,10 @@ class House:
         return asked.headers.get("x-tenant", "alice") if asked.path in ("/kept", "/kept-slow", "/kept-download") else None
 
     def native(self, asked: Request, body: bytes) -> Answer:
-        return Answer(200, [(b"content-type", b"text/plain")], body[::-1])
+        if asked.query == "slow":
+            self.begun.release()
+            self.over.wait(PATIENCE)
+        return Answer(403 if asked.query == "no" else 200, [(b"content-type", b"text/plain")], body[::-1])
 
     def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes] | Iterator[bytes]:
         self.calls += 1
@@ -459,6 +462,19 @@ def test_body_and_query_reach_the_app_as_they_were_sent(house: House) -> None:
     body = bytes(range(256)) * 40
     assert house.ask("/echo?a=%C3%A9&b", method="POST", body=body)[2] == body + b"a=%C3%A9&b"
     assert house.ask("/native", method="POST", body=body)[2] == body[::-1]
+
+
+def test_a_crowd_of_strangers_keeps_nobody_waiting_who_was_heard_before(house: House) -> None:
+    for sender, query in (("heard", ""), ("refused", "?no")):
+        house.ask(f"/native{query}", method="POST", body=b"x", relay_key=sender)
+    with ThreadPoolExecutor(THREADS) as callers:
+        crowd = [callers.submit(house.ask, "/native?slow", method="POST", body=b"x", relay_key=f"stranger {number}") for number in range(THREADS - 1)]
+        assert house.begun.acquire(timeout=PATIENCE)
+        refused = callers.submit(house.ask, "/native", method="POST", body=b"x", relay_key="refused")
+        assert house.ask("/native", method="POST", body=b"abc", relay_key="heard")[2] == b"cba"
+        assert not house.begun.acquire(blocking=False) and not refused.done(), "strangers go one at a time, and who was refused is still one"
+        house.over.set()
+        assert {one.result()[0] for one in [*crowd, refused]} == {200}
 
 
 def test_a_body_without_end_is_refused(house: House) -> None:
