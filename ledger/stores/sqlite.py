@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SWEPT_AT_ONCE = 500
+WORTH_SETTLING = 200
+"""Rows; see settle()."""
 
 _HEAD = "source, lease, seq, digest, committed, pending_lease, last_timestamp, last_seen, beat_s, agent, purged_seq"
 _ROW = "r.kind, r.id, r.body, r.hash, r.lease, r.seq, r.code"
@@ -56,6 +58,8 @@ class SqliteStore:
         self._pen = RLock()
         self._queue: list[_Change] = []
         self._queue_lock = Lock()
+        self._unsettled = 0
+        """About how many rows were written since settle()."""
         self._file.prepare()
 
     @property
@@ -141,6 +145,7 @@ class SqliteStore:
             for change in changes:
                 try:
                     _write(sql, change)
+                    self._unsettled += 1 + len(change.puts)
                 except Conflict as conflict:  # seen before anything was written
                     change.error = conflict
 
@@ -222,6 +227,15 @@ class SqliteStore:
             sql.execute("PRAGMA secure_delete = ON")
             sql.execute("VACUUM")
             return bool(sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+    def settle(self) -> None:
+        """Carry what was written from the log to its place in the file, if it is much, while others write on: where nobody calls this, one
+        of them has to do it in the end, and all wait for him."""
+        if self._unsettled < WORTH_SETTLING:
+            return
+        self._unsettled = 0
+        with plain_errors(self._file):
+            self._file.connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     # -- the shelf
 

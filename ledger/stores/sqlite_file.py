@@ -42,7 +42,8 @@ CREATE TABLE ledger_shelf(
 """
 """hash is the 32 bytes, big end first. Of one ref there is one row, whatever its lease."""
 
-_PRAGMAS = ("busy_timeout = 5000", "wal_autocheckpoint = 1000", "journal_size_limit = 4194304", "trusted_schema = OFF",
+# A relay settles its file before the log has so many pages, so that who pushes seldom has to.
+_PRAGMAS = ("busy_timeout = 5000", "wal_autocheckpoint = 4000", "journal_size_limit = 4194304", "trusted_schema = OFF",
             "cell_size_check = ON", "mmap_size = 0")  # fmt: skip
 # Without these a Mac's disk keeps what was "written" in its own cache.
 _MAC_PRAGMAS = ("fullfsync = 1", "checkpoint_fullfsync = 1")

@@ -23,8 +23,8 @@ def life(folder: Path, seed: int, synchronous: str) -> tuple[int, int, bool]:
     before, after = folder / f"before{seed}", folder / f"after{seed}"
     before.mkdir()
     after.mkdir()
-    with closing(apsw.Connection(str(before / "ledger.db"), vfs=NAME)) as database:
-        work(database, disk, synchronous)
+    with closing(apsw.Connection(str(before / "ledger.db"), vfs=NAME)) as database, closing(apsw.Connection(str(before / "ledger.db"), vfs=NAME)) as settling:
+        work(database, settling, disk, synchronous)
     disk.lose_power(after)
     vfs.unregister()
     with closing(apsw.Connection(str(after / "ledger.db"))) as found:
@@ -38,9 +38,10 @@ def life(folder: Path, seed: int, synchronous: str) -> tuple[int, int, bool]:
     return disk.then, len(rows), sound and rows == [(n, ROWS) for n in range(1, len(rows) + 1)]
 
 
-def work(database: apsw.Connection, disk: Disk, synchronous: str) -> None:
-    """The ledger's own schema and settings, but for a log that is written back far more often."""
+def work(database: apsw.Connection, settling: apsw.Connection, disk: Disk, synchronous: str) -> None:
+    """The ledger's own schema and settings, but for a log that is written back far more often, also by another connection."""
     database.execute("PRAGMA journal_mode = WAL")
+    settling.execute(f"PRAGMA synchronous = {synchronous}")
     for pragma in (*sqlite_file._PRAGMAS, f"synchronous = {synchronous}", "wal_autocheckpoint = 20"):
         database.execute(f"PRAGMA {pragma}")
     database.execute("BEGIN IMMEDIATE")
@@ -57,6 +58,8 @@ def work(database: apsw.Connection, disk: Disk, synchronous: str) -> None:
             )
         database.execute("COMMIT")
         disk.acknowledged = seq
+        if chance.random() < 0.3:
+            settling.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @pytest.mark.fault(27)

@@ -1,6 +1,7 @@
 """What only the SQLite store has to promise: a file that is shared, locked, full, foreign, new or gone."""
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ from ledger.errors import Busy, Conflict, Full, Misconfigured, Unusable
 from ledger.record import Ref
 from ledger.store import Head
 from ledger.stores import open_store
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite import WORTH_SETTLING, SqliteStore
 from ledger.stores.sqlite_file import APPLICATION_ID, VERSION
 from tests.ledger.test_store_contract import ALICE, LAPTOP, a_head, a_row
 
@@ -331,6 +332,24 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path):
     assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert store.get(ALICE, LAPTOP, Ref("session", str(max(acknowledged)))) is not None
     store.close()
+
+
+def test_what_is_settled_is_in_the_file_and_no_more_in_the_log_alone(store, path, tmp_path):
+    def in_the_file() -> int:
+        alone = tmp_path / "alone.db"
+        shutil.copy(path, alone)
+        with contextlib.closing(sqlite3.connect(alone)) as sql:
+            return sql.execute("SELECT count(*) FROM ledger_rows").fetchone()[0]
+
+    store.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    rows = [a_row(f"s{number}", 0) for number in range(WORTH_SETTLING)]
+    store.apply(ALICE, None, a_head(), rows[:-1])
+    store.settle()
+    assert in_the_file() == WORTH_SETTLING - 1
+    store.apply(ALICE, a_head(), a_head(seq=1), rows[-1:])
+    store.settle()
+    assert in_the_file() == WORTH_SETTLING - 1, "for a little it is not worth while"
+    assert len(list(store.rows(ALICE, LAPTOP))) == WORTH_SETTLING
 
 
 def test_other_users_of_the_computer_cannot_read_a_new_store(tmp_path):
