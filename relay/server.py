@@ -76,9 +76,11 @@ class Housekeeper:
 
     def _run(self) -> None:
         seconds = 0
+        settle = getattr(self._relay.store, "settle", lambda: None)
         while not self._stop.wait(1.0):
             seconds += 1
             self._log()
+            self._try("settling the store", settle)
             self._relay.health.kept_at = self._relay.clock()
             self._try("telling alerts", self._relay.alerts.duty.step)
             if seconds % SILENT_S == 0:
@@ -87,12 +89,15 @@ class Housekeeper:
                 self._try("upkeep", self._upkeep)
                 self._try("looking for garbage", gc.collect)
             if seconds % LOOK_S == 0:
-                self._try("keeping checkpoints", self._relay.views.save_due)
                 self._try("looking at the clock", lambda: self._relay.health.look(self._relay))
 
     def _read_on(self) -> None:
+        seconds = 0
         while not self._stop.wait(1.0):
+            seconds += 1
             self._try("reading on", self._relay.ahead.step)
+            if seconds % LOOK_S == 0:
+                self._try("keeping checkpoints", self._relay.views.save_due)
 
     def _upkeep(self) -> None:
         health = self._relay.health
@@ -126,7 +131,7 @@ def run(settings: Settings) -> None:
 
         # A look through everything that is old holds up every request: the housekeeper takes it, and not while thousands of sessions come in.
         gc.freeze()
-        gc.set_threshold(5_000, 20, 10_000)
+        gc.set_threshold(2_000, 5, 10_000)
         with Housekeeper(relay):
             serve(shell_of(relay), settings.host, settings.port, ready=listening, proxies=settings.proxies)
     except Problem as problem:

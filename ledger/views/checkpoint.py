@@ -23,7 +23,7 @@ from ledger.fold import Day, Days, Tally
 from ledger.record import Ref
 from ledger.session import Held, hold
 from ledger.store import Head, Shelf
-from ledger.times import DAY, QUARTER, zone
+from ledger.times import DAY, MINUTE, QUARTER, zone
 from ledger.views.gather import Other, Part, Source
 from ledger.views.rest import Rest, mark
 
@@ -37,6 +37,7 @@ KEPT_ZONES = 2
 WORTH_IT = 1_000
 """Sessions below which reading them all is as quick."""
 DUE_AFTER = 300
+RESTLESS_MS = 10 * MINUTE
 PIECE = 180_000
 EXPIRES_MS = 60 * DAY
 _pack, _unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
@@ -48,6 +49,16 @@ def is_due(view: View) -> bool:
     if view.tally.sessions < WORTH_IT:
         return False
     return view.moved - view.saved >= DUE_AFTER
+
+
+def is_calm(view: View, now: int) -> bool:
+    """Asked now and then: does little change between two looks? While thousands of sessions come in, a checkpoint is old before it is
+    written, and those who push would notice. A view that is never calm is taken for calm every ten minutes."""
+    moved, view.seen = view.moved - view.seen, view.moved
+    if moved >= DUE_AFTER and now - view.calm_at < RESTLESS_MS:
+        return False
+    view.calm_at = now
+    return True
 
 
 # -- writing -----------------------------------------------------------------------------------------------------

@@ -64,20 +64,18 @@ class Views:
         view = self._views.get(tenant)
         if view is None:
             return
-        with view.lock:
-            view.gentle = True
-            try:
-                view.advance()
-            finally:
-                view.gentle = False
+        with view.gently():
+            view.advance()
 
     def save_due(self) -> None:
-        """Keep on the shelf what changed enough since it was kept: for whoever keeps house where askers do not save."""
+        """Keep on the shelf what changed enough since it was kept: for whoever keeps house, every minute or so, where askers do not save."""
+        if self._shelf is None:
+            return
         with self._lock:
             views = list(self._views.values())
         for view in views:
-            with view.lock:
-                if self._shelf is not None and checkpoint.is_due(view):
+            with view.gently():
+                if checkpoint.is_due(view) and checkpoint.is_calm(view, self._clock()):
                     checkpoint.save(view, self._shelf, self._clock())
 
     def forget(self, tenants: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import RLock
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ ACTIVE_MS = 5 * MINUTE
 TELEMETRY = "~otel:"
 """How sources begin that only telemetry tells of. No agent and no post can be called so."""
 BREATH, BREATH_S = 20, 0.008
-"""Read gently, so many records are followed by so long a pause: about a tenth of the time is used, a millisecond at once."""
+"""Worked on gently, so many records are followed by so long a pause: about a tenth of the time is used, a millisecond at once."""
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
 
@@ -55,7 +56,7 @@ class View:
         self.waiting = 0
         """How many wait for this view to be read on."""
         self.gentle = False
-        """Whether it is read on beside others' work, which must not notice; not while somebody waits."""
+        """Whether it is worked on beside others' work, which must not notice; not while somebody waits."""
         self._breaths = 0
         self.revision = 0
         self.begin()
@@ -75,6 +76,8 @@ class View:
         self.saved = 0
         """The number of sessions that changed when the checkpoint was written last; see checkpoint.is_due."""
         self.moved = 0
+        self.seen, self.calm_at = 0, self.clock()
+        """*moved* when it was looked at last, and when it was calm last; see checkpoint.is_calm."""
         self.kept: dict[object, tuple[object, Any]] = {}
         """Parts of answers, by name, with what they were worked out for."""
         self._open: set[str] = set()
@@ -96,6 +99,16 @@ class View:
                 self._advance()
             except TooFarBack:
                 self.whole()
+
+    @contextmanager
+    def gently(self) -> Iterator[None]:
+        """Work on it beside others' work, which must not notice."""
+        with self.lock:
+            self.gentle = True
+            try:
+                yield
+            finally:
+                self.gentle = False
 
     def breathe(self) -> None:
         """A moment for others, every so often, where nobody waits for us."""
@@ -258,6 +271,7 @@ class View:
         return self._accounts.all()
 
     def _rows_of(self, key: str) -> Sequence[Row]:
+        self.breathe()
         held = self.winners.get(key)
         return held.rows() if held else ()
 

@@ -12,7 +12,7 @@ from ledger.prices import PriceBook
 from ledger.views import checkpoint
 from ledger.views.search import Query
 from ledger.views.tenants import Views
-from ledger.views.view import View
+from ledger.views.view import BREATH, View
 from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 from tests.ledger.test_fold import a_house, happens, histories
@@ -183,11 +183,55 @@ def test_where_a_house_is_kept_whoever_asks_does_not_wait_for_a_checkpoint():
     house.views.saves = False
     house.view()
     assert house.store.take("view", ALICE, now=NOW) is None
+    house.views.save_due()
+    assert house.store.take("view", ALICE, now=NOW) is None
     house.view().saved -= checkpoint.DUE_AFTER
     house.views.save_due()
     first = house.store.take("view", ALICE, now=NOW).value["name"]
     house.views.save_due()
     assert house.store.take("view", ALICE, now=NOW).value["name"] == first, "nothing changed since"
+    assert shown(cold(house)) == shown(house.anew())
+
+
+def test_while_very_much_changes_one_is_kept_every_ten_minutes_only():
+    house = many(2 * checkpoint.DUE_AFTER)
+    house.views.saves = False
+    house.view().summary("UTC")
+    kept = []
+    for minute in range(12):
+        house.views.save_due()
+        kept.append(house.store.take("view", ALICE, now=NOW) is not None)
+        house.clock.goes(MINUTE)
+        if minute < 10:
+            house.laptop("m1").pushes(*[a_session(f"{minute}-{number}", use(NOW - MINUTE)) for number in range(checkpoint.DUE_AFTER)])
+            house.view()
+    assert kept == [False] * 10 + [True] * 2
+
+
+def test_after_very_much_changed_one_is_kept_as_soon_as_it_is_calm():
+    house = many(2 * checkpoint.DUE_AFTER)
+    house.views.saves = False
+    house.view().summary("UTC")
+    house.views.save_due()
+    assert house.store.take("view", ALICE, now=NOW) is None
+    house.views.save_due()
+    assert house.store.take("view", ALICE, now=NOW) is not None
+
+
+def test_blocks_that_a_checkpoint_needs_are_worked_out_with_pauses_unless_somebody_waits(monkeypatch):
+    house = many(2 * checkpoint.DUE_AFTER)
+    house.views.saves = False
+    view, slept = house.view(), []
+    monkeypatch.setattr("ledger.views.view.sleep", slept.append)
+    monkeypatch.setattr(checkpoint, "is_calm", lambda view, now: True)
+    view.waiting = 1
+    house.views.save_due()
+    assert slept == [] and not view.gentle
+    view.begin()
+    view.waiting = 0
+    view.advance()
+    house.views.save_due()
+    assert len(slept) >= view.tally.sessions // BREATH - 1
     assert shown(cold(house)) == shown(house.anew())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,14 @@ def test_the_housekeeper_does_each_thing_at_its_own_pace(house: RelayHouse, monk
         monkeypatch.setattr(part, step, lambda name=name: done.append(name) or Done())
     monkeypatch.setattr(house.relay.health, "look", lambda relay: done.append("clock"))
     monkeypatch.setattr("gc.collect", lambda: done.append("garbage"))
+    monkeypatch.setattr(house.store, "settle", lambda: done.append("store"), raising=False)
+    monkeypatch.setattr(house.relay.ahead, "step", lambda: done.append("ahead"))
+    monkeypatch.setattr(house.relay.views, "save_due", lambda: done.append("checkpoints"))
     keeper = Housekeeper(house.relay)
-    keeper._stop = Seconds()  # type: ignore[assignment]
-    keeper._run()
-    assert {name: done.count(name) for name in set(done)} == {"alerts": 1200, "silent": 80, "clock": 20, "upkeep": 2, "garbage": 2}
+    for work in (keeper._run, keeper._read_on):
+        keeper._stop = Seconds()  # type: ignore[assignment]
+        work()
+    assert Counter(done) == {"alerts": 1200, "store": 1200, "silent": 80, "clock": 20, "upkeep": 2, "garbage": 2, "ahead": 1200, "checkpoints": 20}
 
 
 def test_a_clock_that_was_set_back_is_red(house: RelayHouse) -> None:
