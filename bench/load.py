@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import tempfile
 import threading
 import time
 import urllib.request
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tests.processes import Site, site
 SECONDS = float(os.environ.get("LOAD_SECONDS", "60"))
 HOUR = 3_600_000
 REFILL, SOURCES, EACH, OTHERS = 10_000, 200, 270, 10
+ROUNDS, QUIET_S = 3, 30.0
 
 
 def figures() -> list[Figure]:
@@ -54,46 +57,67 @@ def fill(machine: Machine, count: int) -> None:
 
 
 def lost(place: Site) -> list[Figure]:
-    """A relay that lost everything, 200 machines that bring it back, and what the others notice of it."""
+    """A relay that lost everything, 200 machines that bring it back, and what the others notice of it: several times, because a
+    hundredth of a few hundred pushes is a handful."""
     relay = place.relay(store=f"sqlite:///{place.folder / 'lost.db'}", RELAY_RATE="1000000")
     bench = Bench(place, relay)
     others = [bench.machine() for _ in range(OTHERS)]
-    quiet, _ = among(others, 10.0)
-    keys = [bench.key() for _ in range(SOURCES)]
+    among(others, 1.0)
     before = sessions(bench)
+    rounds = [lost_once(bench, others)]
     began = time.perf_counter()
-    # In a process of their own: who measures the others must not wait for his own interpreter.
-    returning = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    refilled = returning.submit(refill_all, relay.port, keys)
+    sessions(bench)
+    first = time.perf_counter() - began
+    rounds += [lost_once(bench, others) for _ in range(1, ROUNDS)]
+    missing = before + ROUNDS * SOURCES * EACH - sessions(bench)
+    what = f"{SOURCES} machines refill a lost relay with {SOURCES * EACH:,} sessions"
+    return [
+        Figure(what, statistics.median(one.took for one in rounds) / 60, "min", "< 10"),
+        Figure(f"{what}: p99 of {OTHERS} others", statistics.median(percentile(one.busy, 0.99) for one in rounds) * 1000, "ms"),
+        Figure(f"{what}: the same against before, median of {ROUNDS}", statistics.median(one.ratio for one in rounds), "times", "< 2"),
+        Figure(f"{what}: failed pushes of others", sum(one.failed for one in rounds), "", "0"),
+        Figure(f"{what}: rows missing afterwards", missing, "", "0"),
+        Figure(f"{what}: the first read of all that", first, "s"),
+    ]
+
+
+@dataclass
+class Round:
+    """*quiet* and *busy* are the seconds of the others' pushes, *took* those of the refill."""
+
+    quiet: list[float]
+    busy: list[float] = field(default_factory=list)
+    failed: int = 0
+    took: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        return percentile(self.busy, 0.99) / percentile(self.quiet, 0.99)
+
+
+def lost_once(bench: Bench, others: list[Machine]) -> Round:
+    """200 machines that this relay does not know yet bring everything, in one moment."""
+    found = Round(among(others, QUIET_S)[0])
+    keys = [bench.key() for _ in range(SOURCES)]
     ended = threading.Event()
-    busy: list[float] = []
-    failed: list[int] = []
 
     def watch() -> None:
         while not ended.is_set():
             times, errors = among(others, 5.0)
-            busy.extend(times)
-            failed.append(errors)
+            found.busy.extend(times)
+            found.failed += errors
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    refilled.result()
-    took = time.perf_counter() - began
-    ended.set()
-    watcher.join()
-    returning.shutdown()
-    what = f"{SOURCES} machines refill a lost relay with {SOURCES * EACH:,} sessions"
     began = time.perf_counter()
-    missing = before + SOURCES * EACH - sessions(bench)
-    first = time.perf_counter() - began
-    return [
-        Figure(what, took / 60, "min", "< 10"),
-        Figure(f"{what}: p99 of {OTHERS} others", percentile(busy, 0.99) * 1000, "ms"),
-        Figure(f"{what}: the same against before", percentile(busy, 0.99) / percentile(quiet, 0.99), "times", "< 2"),
-        Figure(f"{what}: failed pushes of others", sum(failed), "", "0"),
-        Figure(f"{what}: rows missing afterwards", missing, "", "0"),
-        Figure(f"{what}: the first read of all that", first, "s"),
-    ]
+    # In a process of their own, which gives way: who measures the others must not wait for what machines elsewhere do on processors of their own.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=os.nice, initargs=(19,)) as returning:
+        refilled = returning.submit(refill_all, bench.relay.port, keys)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        refilled.result()
+        found.took = time.perf_counter() - began
+        ended.set()
+        watcher.join()
+    return found
 
 
 def refill_all(port: int, keys: list[str]) -> None:
