@@ -17,10 +17,14 @@ BULK = 4 << 10
 """Bytes on the wire from which a push is bulk; five changed sessions are below."""
 BULK_SHARE, STRANGERS_SHARE = 0.03, 0.25
 """The part of the time that a lane may have while others push."""
+BULK_S, STRANGERS_S = 0.15, 0.006
+"""What one of them takes with its rest, before it was measured."""
 RECENT_S = 1.0
-MOST_BULK, MOST_STRANGERS = 100, 1_000
-"""A push of bulk takes about a hundredth of a second, a beginning a tenth of that: so many are through before the last of their agents gives up."""
-MOST_BYTES = 32 << 20
+LONGEST_REST_S = 1.0
+"""A store that stood still once must not keep a lane still for long."""
+LONGEST_WAIT_S = 15.0
+"""An agent gives up after twenty."""
+MOST_WAITING, MOST_BYTES = 1_000, 32 << 20
 MOST_KNOWN = 20_000
 Clock = Callable[[], float]
 Later = Callable[[float, Callable[[], None]], object]
@@ -33,7 +37,7 @@ class Lanes:
         self._clock = clock
         self._passed_at = float("-inf")
         self._known: dict[str, None] = {}
-        self._bulk, self._strangers = (Lane(share, most, self._others, clock, later) for share, most in ((BULK_SHARE, MOST_BULK), (STRANGERS_SHARE, MOST_STRANGERS)))
+        self._bulk, self._strangers = (Lane(share, each, self._others, clock, later) for share, each in ((BULK_SHARE, BULK_S), (STRANGERS_SHARE, STRANGERS_S)))
 
     def turn(self, sender: str, size: int) -> AbstractAsyncContextManager[None]:
         """Wait until a request of *size* bytes may be worked on; a small one of a known sender never does. Raises Problem 503 if too many wait already."""
@@ -56,18 +60,20 @@ class Lanes:
 
 
 class Lane:
-    """One at a time; while there are *others*, it rests after each so that it has its *share* of the time. At most *most* wait in it."""
+    """One at a time; while there are *others*, it rests after each so that it has its *share* of the time. *each* is a first guess at how long one takes,
+    its rest included."""
 
-    def __init__(self, share: float, most: int, others: Callable[[], bool], clock: Clock, later: Later | None) -> None:
-        self._share, self._most, self._others, self._clock, self._later = share, most, others, clock, later
+    def __init__(self, share: float, each: float, others: Callable[[], bool], clock: Clock, later: Later | None) -> None:
+        self._share, self._each, self._others, self._clock, self._later = share, each, others, clock, later
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
 
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[None]:
-        """Wait for one's turn. Raises Problem 503 if too many wait already."""
-        if len(self._queue) >= self._most or self._bytes + size > MOST_BYTES:
+        """Wait for one's turn. Raises Problem 503 for whom it would not come in time."""
+        waiting = len(self._queue)
+        if waiting >= MOST_WAITING or waiting * self._each >= LONGEST_WAIT_S or self._bytes + size > MOST_BYTES:
             raise Problem(503, "store-unavailable", "many machines refill this relay: the same again in 10 s", headers={"Retry-After": "10"})
         self._bytes += size
         try:
@@ -94,8 +100,10 @@ class Lane:
             raise
 
     def _leave(self, took: float) -> None:
-        if self._others():
-            (self._later or asyncio.get_running_loop().call_later)(took * (1 / self._share - 1), self._next)
+        rest = min(took * (1 / self._share - 1), LONGEST_REST_S) if self._others() else 0.0
+        self._each += (took + rest - self._each) / 8  # a moving average
+        if rest:
+            (self._later or asyncio.get_running_loop().call_later)(rest, self._next)
         else:
             self._next()
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from ledger.errors import Problem
 from ledger.serving.lane import (
     BULK,
+    BULK_S,
     BULK_SHARE,
-    MOST_BULK,
+    LONGEST_REST_S,
+    LONGEST_WAIT_S,
     MOST_BYTES,
     MOST_KNOWN,
-    MOST_STRANGERS,
+    MOST_WAITING,
     RECENT_S,
     STRANGERS_SHARE,
     Lanes,
@@ -60,16 +63,19 @@ def test_bulk_alone_follows_at_once_in_the_order_of_its_coming() -> None:
     run(act)
 
 
-@pytest.mark.parametrize(("size", "sender", "share"), [(BULK, KNOWN, BULK_SHARE), (BULK - 1, STRANGER, STRANGERS_SHARE)], ids=["bulk", "strangers"])
-def test_what_may_wait_rests_while_others_push(size: int, sender: str, share: float) -> None:
+@pytest.mark.parametrize(
+    ("size", "sender", "took", "rested"),
+    [(BULK, KNOWN, 0.01, 0.01 / BULK_SHARE - 0.01), (BULK - 1, STRANGER, 0.01, 0.01 / STRANGERS_SHARE - 0.01), (BULK, KNOWN, 5.0, LONGEST_REST_S)], ids=["bulk", "strangers", "a store that stood still"],
+)
+def test_what_may_wait_rests_while_others_push(size: int, sender: str, took: float, rested: float) -> None:
     async def act(loop: Loop) -> None:
         done: list[str] = []
-        first, second = (loop.work(done, name, 0.5, size, sender) for name in ("first", "second"))
+        first, second = (loop.work(done, name, took, size, sender) for name in ("first", "second"))
         waiting = asyncio.gather(first, second, loop.work(done, "small", 0, size=BULK - 1))
         await steps()
         assert done == ["first", "small"]
         [(rest, go_on)] = loop.due
-        assert rest == pytest.approx(0.5 * (1 / share - 1))
+        assert rest == pytest.approx(rested)
         go_on()
         await waiting
         assert done[-1] == "second"
@@ -177,17 +183,38 @@ def test_one_who_fails_gives_the_turn_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "each", "most"), [(KNOWN, BULK, MOST_BULK), (KNOWN, MOST_BYTES // 4, 3), (STRANGER, BULK - 1, MOST_STRANGERS)], ids=["bulk", "bytes", "strangers"]
+    ("sender", "each", "most"), [(KNOWN, BULK, math.ceil(LONGEST_WAIT_S / BULK_S)), (KNOWN, MOST_BYTES // 4, 3), (STRANGER, BULK - 1, MOST_WAITING)], ids=["bulk", "bytes", "strangers"]
 )
 def test_too_many_are_asked_to_come_back(sender: str, each: int, most: int) -> None:
     async def act(loop: Loop) -> None:
         async with loop.lanes.turn(sender, each):
-            waiting = [asyncio.create_task(loop.work([], "waits", size=each, sender=sender)) for _ in range(most)]
+            waiting = [asyncio.create_task(loop.work([], "waits", 0, each, sender)) for _ in range(most)]
             await steps()
             with pytest.raises(Problem) as refused:
-                await loop.work([], "refused", size=each, sender=sender)
+                await loop.work([], "refused", 0, each, sender)
             assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "10")
         await asyncio.gather(*waiting)
-        await loop.work([], "room again", size=each, sender=sender)
+        await loop.work([], "room again", 0, each, sender)
+
+    run(act)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0])
+def test_nobody_waits_longer_than_an_agent_has_patience(seconds: float) -> None:
+    """However slow the store is: how long one takes is measured."""
+
+    async def act(loop: Loop) -> None:
+        for _ in range(40):
+            await loop.work([], "measured", seconds)
+        began, ended = loop.now, []
+
+        async def one() -> None:
+            await loop.work([], "waits", seconds)
+            ended.append(loop.now - began)
+
+        found = await asyncio.gather(*(one() for _ in range(400)), return_exceptions=True)
+        refused = [one for one in found if isinstance(one, Problem)]
+        assert len(ended) + len(refused) == 400 and refused
+        assert LONGEST_WAIT_S * 0.8 <= max(ended) <= LONGEST_WAIT_S + 2 * seconds + 0.1
 
     run(act)
