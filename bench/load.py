@@ -113,10 +113,12 @@ def lost_once(bench: Bench, others: list[Machine]) -> Round:
         refilled = returning.submit(refill_all, bench.relay.port, keys)
         watcher = threading.Thread(target=watch)
         watcher.start()
-        refilled.result()
-        found.took = time.perf_counter() - began
-        ended.set()
-        watcher.join()
+        try:
+            refilled.result()
+        finally:
+            found.took = time.perf_counter() - began
+            ended.set()
+            watcher.join()
     return found
 
 

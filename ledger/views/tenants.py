@@ -75,7 +75,7 @@ class Views:
             views = list(self._views.values())
         for view in views:
             with view.gently():
-                if checkpoint.is_due(view) and checkpoint.is_calm(view, self._clock()):
+                if checkpoint.is_calm(view, self._clock()) and checkpoint.is_due(view):
                     checkpoint.save(view, self._shelf, self._clock())
 
     def forget(self, tenants: Iterable[str]) -> None:

@@ -218,6 +218,22 @@ def test_after_very_much_changed_one_is_kept_as_soon_as_it_is_calm():
     assert house.store.take("view", ALICE, now=NOW) is not None
 
 
+def test_what_changes_little_by_little_is_kept_as_soon_as_it_is_much():
+    house = many(2 * checkpoint.DUE_AFTER)
+    house.views.saves = False
+    house.view().summary("UTC")
+    names = []
+    for minute in range(5):
+        house.views.save_due()
+        kept = house.store.take("view", ALICE, now=NOW)
+        names.append(kept and kept.value["name"])
+        if minute:
+            house.laptop("m1").pushes(*[a_session(f"{minute}-{number}", use(NOW - MINUTE)) for number in range(checkpoint.DUE_AFTER // 3)])
+            house.view()
+    first, *rest = names
+    assert first is None and rest[0] and rest[:3] == [rest[0]] * 3 and rest[3] != rest[0]
+
+
 def test_blocks_that_a_checkpoint_needs_are_worked_out_with_pauses_unless_somebody_waits(monkeypatch):
     house = many(2 * checkpoint.DUE_AFTER)
     house.views.saves = False
