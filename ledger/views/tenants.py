@@ -40,10 +40,7 @@ class Views:
             self._views.move_to_end(tenant)
             while len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
-            view.waiting += 1
         with view.lock:
-            with self._lock:
-                view.waiting -= 1
             if self._shelf is None:
                 view.advance()
                 return view

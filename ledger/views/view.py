@@ -10,7 +10,6 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import RLock
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from ledger.views import checkpoint
 from ledger.views.accounts import Account, Accounts, Reading, newest
 from ledger.views.columns import Columns
 from ledger.views.gather import Changed, Source
+from ledger.views.lock import ViewLock
 from ledger.views.rest import Rest
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ class View:
         """Writes a checkpoint if one is due, where there is a shelf for it."""
         self.hides = False
         """Whether there are sessions in its sources that it does not show."""
-        self.lock = RLock()
-        self.waiting = 0
-        """How many wait for this view to be read on."""
+        self.lock = ViewLock()
         self.gentle = False
         """Whether it is worked on beside others' work, which must not notice; not while somebody waits."""
         self._breaths = 0
@@ -112,7 +110,7 @@ class View:
 
     def breathe(self) -> None:
         """A moment for others, every so often, where nobody waits for us."""
-        if self.gentle and not self.waiting:
+        if self.gentle and not self.lock.waiting:
             self._breaths += 1
             if self._breaths % BREATH == 0:
                 sleep(BREATH_S)

@@ -50,8 +50,8 @@ def test_a_view_is_free_while_whoever_exports_it_reads(house: House) -> None:
     view, parts = house.view(), export(house.view(), "session", "jsonl").chunks
     assert next(parts)
     with ThreadPoolExecutor(1) as elsewhere:
-        assert elsewhere.submit(view.lock.acquire, timeout=10).result()
-        elsewhere.submit(view.lock.release).result()
+        assert elsewhere.submit(view.lock._lock.acquire, timeout=10).result()
+        elsewhere.submit(view.lock._lock.release).result()
         assert elsewhere.submit(next, parts, b"").result(), "any thread may make the next part"
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,6 +17,7 @@ from ledger.views.view import BREATH, View
 from tests.ledger.ledgerkit import ALICE, DAY, HOUR, MINUTE, NOW, QUARTER, House, a_session, ms, use
 from tests.ledger.test_blocks import limit
 from tests.ledger.test_fold import a_house, happens, histories
+from tests.processes import until
 
 
 @pytest.fixture
@@ -193,10 +195,16 @@ def test_where_a_house_is_kept_whoever_asks_does_not_wait_for_a_checkpoint():
     assert shown(cold(house)) == shown(house.anew())
 
 
-def test_while_very_much_changes_one_is_kept_every_ten_minutes_only():
+def kept_house() -> House:
+    """Much came in, somebody looked at it, and nobody but the housekeeper keeps checkpoints."""
     house = many(2 * checkpoint.DUE_AFTER)
     house.views.saves = False
     house.view().summary("UTC")
+    return house
+
+
+def test_while_very_much_changes_one_is_kept_every_ten_minutes_only():
+    house = kept_house()
     kept = []
     for minute in range(12):
         house.views.save_due()
@@ -209,9 +217,7 @@ def test_while_very_much_changes_one_is_kept_every_ten_minutes_only():
 
 
 def test_after_very_much_changed_one_is_kept_as_soon_as_it_is_calm():
-    house = many(2 * checkpoint.DUE_AFTER)
-    house.views.saves = False
-    house.view().summary("UTC")
+    house = kept_house()
     house.views.save_due()
     assert house.store.take("view", ALICE, now=NOW) is None
     house.views.save_due()
@@ -219,9 +225,7 @@ def test_after_very_much_changed_one_is_kept_as_soon_as_it_is_calm():
 
 
 def test_what_changes_little_by_little_is_kept_as_soon_as_it_is_much():
-    house = many(2 * checkpoint.DUE_AFTER)
-    house.views.saves = False
-    house.view().summary("UTC")
+    house = kept_house()
     names = []
     for minute in range(5):
         house.views.save_due()
@@ -235,20 +239,29 @@ def test_what_changes_little_by_little_is_kept_as_soon_as_it_is_much():
 
 
 def test_blocks_that_a_checkpoint_needs_are_worked_out_with_pauses_unless_somebody_waits(monkeypatch):
-    house = many(2 * checkpoint.DUE_AFTER)
-    house.views.saves = False
+    house = kept_house()
     view, slept = house.view(), []
     monkeypatch.setattr("ledger.views.view.sleep", slept.append)
     monkeypatch.setattr(checkpoint, "is_calm", lambda view, now: True)
-    view.waiting = 1
+    view.lock.waiting = 1
     house.views.save_due()
     assert slept == [] and not view.gentle
     view.begin()
-    view.waiting = 0
+    view.lock.waiting = 0
     view.advance()
     house.views.save_due()
     assert len(slept) >= view.tally.sessions // BREATH - 1
     assert shown(cold(house)) == shown(house.anew())
+
+
+def test_whoever_needs_the_view_for_anything_makes_gentle_work_hurry():
+    view = many(40).view()
+    with ThreadPoolExecutor(1) as another:
+        with view.gently():
+            needs = another.submit(view.feed, None, "UTC", 1)
+            until(lambda: view.lock.waiting == 1, "waiting")
+            assert not needs.done()
+        assert needs.result()["records"] and view.lock.waiting == 0
 
 
 def test_a_later_checkpoint_replaces_the_one_before():

@@ -84,8 +84,8 @@ def test_it_leaves_others_room_until_somebody_waits(house: RelayHouse, laptop: S
     slept: list[float] = []
     monkeypatch.setattr("ledger.views.view.sleep", slept.append)
     view = house.relay.views._views["alice"]
-    view.waiting = waiting
+    view.lock.waiting = waiting
     house.relay.ahead.step()
-    assert len(slept) == pauses and not view.gentle and view.waiting == waiting
-    view.waiting = 0
+    assert len(slept) == pauses and not view.gentle and view.lock.waiting == waiting
+    view.lock.waiting = 0
     assert total(house) == BREATH and len(slept) == pauses, "a reader never pauses"
