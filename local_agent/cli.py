@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from local_agent.settings import Settings
 
 DONE, FAILED, MISUSED, MISCONFIGURED = 0, 1, 2, 78
+SEAL_KEY_CHARS = 43
+"""32 bytes in base64."""
 Command = Callable[["Settings", argparse.Namespace], int]
 
 
@@ -63,11 +65,22 @@ def _complain(error: object, code: int) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    options = parser().parse_args(words)
+    options = parser().parse_args(_with_key(words))
     settings = settings_of.load(given(options))
     set_up(settings.log_format, level=logging.INFO if options.command == "run" else logging.WARNING)
     command: Command = COMMANDS[options.command]
     return command(settings, options)
+
+
+def _with_key(words: Sequence[str]) -> list[str]:
+    """`--use KEY` as the one word `--use=KEY`: a seal key in 64 begins with a dash, and argparse takes it for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined[-1:] == ["--use"] and len(word) == SEAL_KEY_CHARS and word.startswith("-"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def given(options: argparse.Namespace) -> dict[str, object]:

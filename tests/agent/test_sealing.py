@@ -164,6 +164,20 @@ def test_a_second_machine_takes_over_the_key_as_link_or_alone(tmp_path: Path, to
     assert stat.S_IMODE((tmp_path / "two" / "seal").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("first", [b"\xf8", b"\xfb\xef"], ids=["-", "--"])
+def test_a_key_that_looks_like_an_option_is_taken_over_alone_too(tmp_path: Path, first: bytes) -> None:
+    key = to_text(first + KEY[len(first):])
+    assert key.startswith("-")
+    assert ran(tmp_path, "seal", "--use", key) == 0
+    assert to_text(seals.seal_key(tmp_path)) == key
+
+
+def test_a_key_that_was_forgotten_on_the_command_line_is_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ran(tmp_path, "seal", "--use")
+    assert "expected one argument" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", ["x", "sr_push_a_b_c", "https://relay.example/", "https://relay.example/#seal=", "A" * 42, "A" * 44, "ü" * 43])
 def test_what_is_no_seal_key_is_refused_and_the_old_one_stays(tmp_path: Path, given: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = seals.seal_key(tmp_path)
