@@ -140,7 +140,8 @@ def test_a_paired_relay_that_does_not_answer_is_not_called_unpaired(server, visi
 def test_a_hosted_page_that_finds_no_agent_here_says_what_an_agent_needs(server, chromium, visit):
     host = server("--static")
     elsewhere = f"http://page.test:{host.port}"
-    public = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGS, "--host-resolver-rules=MAP page.test 127.0.0.1", f"--unsafely-treat-insecure-origin-as-secure={elsewhere}", f"--ip-address-space-overrides=127.0.0.1:{host.port}=public"])
+    # Whoever runs the tests may well have an agent on port 3001: localhost is a port where nobody is.
+    public = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGS, f"--host-resolver-rules=MAP page.test 127.0.0.1, MAP localhost 127.0.0.1:{free_port()}", f"--unsafely-treat-insecure-origin-as-secure={elsewhere}", f"--ip-address-space-overrides=127.0.0.1:{host.port}=public"])
     page = visit(elsewhere, context=public.new_context(), wait=".empty")
     if page.evaluate("() => navigator.permissions.query({ name: 'loopback-network' }).then((p) => p.state, () => 'unknown')") == "unknown":
         pytest.skip("this Chromium asks nobody before a page reaches the computer that it runs on")
