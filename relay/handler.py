@@ -41,6 +41,7 @@ relay.on_change, relay.push.apart = fanout.changed, fanout.apart_s
 app = create_app(relay)
 log = logging.getLogger("relay")
 log.setLevel(logging.INFO)
+logging.getLogger("audit").setLevel(logging.INFO)
 ENOUGH_MS = 120_000
 """A round begins only with this much time left."""
 gc.freeze()

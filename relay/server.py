@@ -6,8 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 
+from ledger import signing
 from ledger.errors import LedgerError, Problem
 from ledger.http.request import Request
+from ledger.keytext import claims_of
 from ledger.serving.cache import Answer
 from ledger.serving.server import serve
 from ledger.shell import Shell
@@ -30,9 +32,11 @@ def shell_of(relay: Relay) -> Shell:
     def push(asked: Request, body: bytes) -> Answer:
         address = address_of(asked.client)
         status, headers, answer = relay.push.answer(asked.method, asked.path, asked.headers, body, address=address)
-        if status == 200:
-            relay.door.pushed(asked.headers["relay-key"], address)
-            asked.note["key"] = asked.headers["relay-key"][-12:]
+        if signing.SIGNATURE in headers:  # only who proved to hold a key is answered with it
+            key = asked.headers["relay-key"]
+            asked.note.update(tenant=claims_of(key).tenant, key=key[-12:])
+            if status == 200:
+                relay.door.pushed(key, address)
         return Answer(status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], answer)
 
     def who(asked: Request) -> str | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -535,6 +535,24 @@ def test_a_difference_in_arithmetic_begins_a_new_copy_and_is_counted(laptop: Lap
     laptop.settle()
     laptop.check()
     assert laptop.mirror.notes()["bugs"] == "1"
+
+
+@pytest.mark.parametrize("wrong", [{"digest": "1" * 64}, {"seq": 7}, {"lease": "e" * 32}, {"digest": None}], ids=["digest", "number", "lease", "nothing"])
+def test_a_200_that_names_another_state_than_the_one_sent_acknowledges_nothing(laptop: Laptop, wrong: dict[str, object]) -> None:
+    laptop.settle()
+    laptop.write("a")
+
+    def answers(headers: Mapping[str, str], body: bytes) -> Reply:
+        sent = json.loads(gzip.decompress(body))
+        right = {"lease": sent["lease"], "seq": sent["seq"], "digest": sent["after"], "committed": True}
+        return laptop.network.signed(200, **(right | wrong))(headers, body)
+
+    laptop.network.faults.append(answers)
+    outcome = laptop.step()
+    assert (outcome.state, outcome.agreed) == ("behind", False) and laptop.mirror.place() == Place(), "a new copy begins"
+    assert laptop.mirror.notes()["bugs"] == "1"
+    laptop.settle()
+    laptop.check()
 
 
 def test_a_relay_that_never_agrees_is_not_hammered(laptop: Laptop) -> None:

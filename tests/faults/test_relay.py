@@ -328,6 +328,9 @@ def test_an_instance_whose_clock_is_behind_makes_no_machine_look_silent() -> Non
         behind = Signed(message, at=1500, now=1_500_000)
         after = taken(head, behind, changes_of(behind, head, {}), Terms()) if type == "push" else alive(head, behind, Terms())
         assert (after.last_seen, after.last_timestamp) == (2_000_000, 1500), type
+    # A laptop whose clock was put back: what it said before stays older than what it says next, or a recorded beat would count as news.
+    late = Signed(wire.Push(1, "push", AUD, "laptop", head.lease, 2, "0" * 64, "0" * 64, False, [], [], {}), at=900, now=2_100_000)
+    assert taken(head, late, changes_of(late, head, {}), Terms()).last_timestamp == 1000
 
 
 @pytest.mark.fault(57)

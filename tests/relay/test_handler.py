@@ -175,6 +175,14 @@ def test_agents_are_told_how_far_apart_to_push(function: Any) -> None:
     assert laptop.push({}, commit=True).document["apart_s"] == 30
 
 
+def test_what_is_done_with_keys_is_told_whatever_the_level_of_others(function: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    assert sender(function, "carol").start().status == 409
+    assert function.http(event("GET", "/status", authorization="Bearer sr_read_wrong"), None)["statusCode"] == 401
+    said = [record.getMessage() for record in caplog.records if record.name == "audit"]
+    assert said == ["key issued", "refused: unknown-key"], "the audit log is written where nobody asked for it"
+
+
 def test_a_socket_never_reaches_flask(function: Any) -> None:
     assert function.http({"requestContext": {"connectionId": "x", "eventType": "CONNECT"}}, None) == {"statusCode": 400}
 

@@ -207,6 +207,21 @@ def test_the_log_names_no_secret_and_has_no_traceback(public: Public) -> None:
     assert re.search(r"info audit: key used key=\w{12} scope=read tenant=alice address=127.0.0.1", log)
 
 
+def test_the_access_log_says_whose_key_pushed_whatever_the_answer_and_nothing_of_a_stranger_s(public: Public) -> None:
+    sender, end = public.sender(), public.push.split("_")[2][-12:]
+    sender.start()
+    assert sender.push({"second": session_now("second")}, commit=True).status == 200
+    assert sender.send(sender.message("beat", seq=99)).kind == "409 state"
+    assert sender.send(sender.message("beat", source="studio")).kind == "403 source-mismatch"
+    before = len(public.relay.log.read_text())
+    assert sender.raw(b"{}", secret=b"\1" * 32).status == 401
+    until(lambda: "/v1/push 401 " in public.relay.log.read_text()[before:], "the access log being written")
+    pushes = {line.split()[4]: line for line in public.relay.log.read_text().splitlines() if " access: POST /v1/push " in line}
+    assert {"200", "409", "403", "401"} <= pushes.keys()
+    assert all(pushes[status].endswith(f" 127.0.0.1 tenant=alice key={end}") for status in ("200", "409", "403")), pushes
+    assert pushes["401"].endswith(" 127.0.0.1"), "who did not prove to hold the key is not named by it"
+
+
 def test_a_relay_with_one_address_taken_says_so(public: Public) -> None:
     done = command("relay", "serve", "--port", str(public.relay.port), "--store", "memory:", env=public.relay.env)
     assert done.returncode == 1 and "--port" in done.stderr and done.stderr.count("\n") == 1
