@@ -63,6 +63,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, mo
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
 
 
+def test_what_is_written_is_on_the_disk_and_so_is_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renamed but not synced, a power loss may leave the folder without the file, and the machine would be another one."""
+    write_durably(tmp_path / "file", b"old")
+    synced: list[tuple[str, bytes]] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append(("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", (tmp_path / "file").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_durably(tmp_path / "file", b"new")
+    assert synced == [("file", b"old"), ("folder", b"new")], "the content before it gets its name, the name afterwards"
+
+
 def test_the_fingerprint_is_steady_and_tells_nothing() -> None:
     assert machine_fingerprint() == machine_fingerprint()
     assert len(machine_fingerprint()) == 32

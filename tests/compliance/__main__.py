@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def of_relay(url: str, text: str) -> int:
     try:
-        key = KeyText.parse(text)
+        key = KeyText.parse(text, wanted="push")
+        if key.scope != "push":
+            raise BadKey(f"this is a {key.scope} key: make one with `python -m relay keys create --scope push --source NAME`")
         with urllib.request.urlopen(url.rstrip("/") + "/v1/ping", timeout=10) as answer:
             aud = json.load(answer)["url"]
     except (BadKey, OSError, ValueError, KeyError) as error:

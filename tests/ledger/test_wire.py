@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from typing import Annotated, Any
 
@@ -252,8 +253,13 @@ def test_one_gzip_member_is_inflated():
 
 def test_a_bomb_is_given_up_at_the_limit():
     bomb = gzip.compress(b"\0" * (64 << 20))
-    with pytest.raises(Problem) as caught:
-        wire.inflate(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Problem) as caught:
+            wire.inflate(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 3 * wire.MAX_INFLATED, "it was inflated further than to the limit"
+    finally:
+        tracemalloc.stop()
     assert (caught.value.status, caught.value.type) == (413, "too-large")
 
 

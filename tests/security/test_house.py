@@ -29,7 +29,9 @@ def test_a_secret_that_somebody_prepared_is_not_read(tmp_path: Path, name: str, 
     home, path = tmp_path / "home", tmp_path / "home" / name
     home.mkdir(mode=0o700)
     if trap == "a link to another's file":
-        path.symlink_to("/etc/hostname")
+        (tmp_path / "another").write_text("x" * 43)
+        (tmp_path / "another").chmod(0o600)  # ours and private, so that nothing but the link itself can be the reason
+        path.symlink_to(tmp_path / "another")
     elif trap == "a pipe":
         os.mkfifo(path, 0o600)
     elif trap == "a folder":
