@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import date
 from pathlib import Path
@@ -17,12 +18,32 @@ TODAY = date(2026, 11, 22)
 def test_every_pinned_part_is_in_the_list_of_parts_with_its_hashes() -> None:
     made = sbom.document(pins.pins())
     listed = {part["purl"]: part for part in made["components"]}
-    text = (ROOT / "requirements.txt").read_text("utf-8") + (ROOT / "requirements-dev.txt").read_text("utf-8")
+    text = "".join((ROOT / name).read_text("utf-8") for name in pins.PYTHON)
     named = {f"pkg:pypi/{name.lower().replace('_', '-')}@{version}" for name, version in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==([^\s;\\]+)", text, re.MULTILINE)}
     assert named <= listed.keys() and any(purl.startswith("pkg:npm/") for purl in listed)
     hashes = {each["value"] for part in listed.values() for each in part["properties"] if each["name"].endswith("file-hash")}
     assert set(re.findall(r"sha256:[0-9a-f]{64}", text)) <= hashes
     assert set(made["dependencies"][0]["dependsOn"]) == {purl for purl, part in listed.items() if part["scope"] == "required"}
+
+
+def test_what_stands_in_the_page_itself_is_in_the_list_as_something_that_runs() -> None:
+    """Nobody installs it, and it runs in every browser."""
+    lock = json.loads((ROOT / "dashboard/vendor.lock.json").read_text("utf-8"))["packages"]
+    wanted = {f"pkg:npm/{name.replace('@', '%40', 1)}@{package['version']}" for name, package in lock.items()}
+    runs = {part["purl"]: part for part in sbom.document(pins.pins())["components"] if part["scope"] == "required"}
+    assert len(wanted) >= 5 and wanted <= runs.keys()
+    assert all(runs[purl]["hashes"][0]["alg"] == "SHA-512" for purl in wanted)
+
+
+def test_no_lock_file_is_left_out() -> None:
+    found = set()
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in ("node_modules", "build", "var") and not name.startswith(".")]
+        for name in files:
+            path = Path(folder, name)
+            if name == "package-lock.json" or name.endswith(".lock.json") or (name.endswith(".txt") and "--hash=sha256:" in path.read_text("utf-8", "replace")):
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == {*pins.PYTHON, *pins.NPM, pins.PAGE}
 
 
 def test_the_list_has_the_form_of_cyclonedx_and_is_the_same_every_time(tmp_path: Path) -> None:
@@ -38,10 +59,9 @@ def test_the_list_has_the_form_of_cyclonedx_and_is_the_same_every_time(tmp_path:
 
 
 def test_a_part_without_a_hash_is_no_part_of_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        (tmp_path / name).write_text("loose==1.0\n")
-    (tmp_path / "tests/js").mkdir(parents=True)
-    (tmp_path / "tests/js/package-lock.json").write_text('{"packages": {}}')
+    for name in (*pins.PYTHON, *pins.NPM, pins.PAGE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("loose==1.0\n" if name in pins.PYTHON else '{"packages": {}}')
     with pytest.raises(ValueError, match=r"loose@1\.0 is pinned without a hash"):
         pins.pins(tmp_path)
 
@@ -89,5 +109,6 @@ def test_a_database_that_cannot_be_asked_is_said_and_fails_nothing(trouble: Exce
     assert "cannot be asked" in told.err and "unchecked" in told.err and not told.out
 
 
-def test_ci_asks() -> None:
-    assert "make audit" in (ROOT / ".ci/run").read_text("utf-8")
+def test_ci_asks_and_lists() -> None:
+    commands = (ROOT / ".ci/run").read_text("utf-8").splitlines()
+    assert {"make audit", "make sbom"} <= set(commands)

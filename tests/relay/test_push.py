@@ -106,6 +106,12 @@ def test_guessing_keys_is_slowed_down():
     assert sender.send(sender.message()).kind == "409 lease"
 
 
+def test_guessing_which_keys_there_are_is_slowed_down_too():
+    office = Office(limits=Limits(Buckets(Rate(1e9, 1e9)), Buckets(Rate(1e9, 1e9)), Buckets(Rate(2, 1))))
+    sender = office.sender()
+    assert [sender.raw(b"{}", relay_key="nobody" * 5).status for _ in range(3)] == [401, 401, 429]
+
+
 def test_an_expired_and_a_revoked_key_are_told_so(office):
     expired = office.sender(expires=NOW + 10)
     revoked = office.sender(source="desktop")

@@ -143,7 +143,10 @@ def test_a_kept_answer_is_byte_for_byte_the_answer_of_the_app(public: Public, la
         assert (fresh[0], fresh[2]) == (kept[0], kept[2])
         assert {name: value for name, value in fresh[1].items() if name in ("etag", "content-type", "cache-control")}.items() <= kept[1].items()
         assert kept[1].get("vary", "").startswith(fresh[1].get("vary", ""))
-        assert public.ask(path, public.read, If_None_Match=kept[1]["etag"])[0] == 304
+        again = public.ask(path, public.read, If_None_Match=kept[1]["etag"])
+        assert again[0] == 304
+        for each in (fresh, kept, again):
+            assert each[1]["ratelimit-policy"] == fresh[1]["ratelimit-policy"] and each[1]["ratelimit"].startswith('"default";r='), "how much more may be asked"
         packed = public.ask(path, public.read, Accept_Encoding="gzip")
         assert (gzip.decompress(packed[2]) if packed[1].get("content-encoding") else packed[2]) == kept[2]
 

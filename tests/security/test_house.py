@@ -168,7 +168,7 @@ def test_the_watch_sees_a_call(tmp_path: Path) -> None:
 
 
 def test_everything_that_is_installed_is_pinned_by_hash() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "tools/aws/emulator.txt"):
         blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / name).read_text("utf-8"))
         pinned = [block for block in blocks if re.match(r"[A-Za-z0-9._\[\],-]+==", block)]
         assert len(pinned) > 10 and all("--hash=sha256:" in block for block in pinned), name
@@ -176,8 +176,20 @@ def test_everything_that_is_installed_is_pinned_by_hash() -> None:
     assert "--require-hashes" in (ROOT / "Makefile").read_text("utf-8")
 
 
+def test_whatever_installs_python_packages_asks_for_their_hashes() -> None:
+    """In our own programs, in the image and in the documents: every pip that fetches says so, at once."""
+    pages = [ROOT / "Makefile", ROOT / "Containerfile", ROOT / ".ci/run", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    found = []
+    for path in [*OURS, *pages]:
+        for asked in re.finditer(r"""-m["', ]+pip["', ]+(?:install|download)\b.{0,200}""", path.read_text("utf-8"), re.DOTALL):
+            found.append((path.relative_to(ROOT).as_posix(), "--require-hashes" in asked[0]))
+    assert {"Makefile", "Containerfile", "tools/package.py", "tools/deploy_local.py", "docs/install.md"} <= {name for name, _ in found}
+    assert not [name for name, is_safe in found if not is_safe]
+
+
 def test_what_npm_installs_is_pinned_by_hash() -> None:
-    locked = json.loads((ROOT / "tests/js/package-lock.json").read_text("utf-8"))["packages"]
-    missing = [name for name, package in locked.items() if name and not package.get("link") and not str(package.get("integrity", "")).startswith("sha512-")]
-    assert len(locked) > 2 and not missing
+    for lock in ("tests/js/package-lock.json", "tools/aws/package-lock.json"):
+        locked = json.loads((ROOT / lock).read_text("utf-8"))["packages"]
+        missing = [name for name, package in locked.items() if name and not package.get("link") and not str(package.get("integrity", "")).startswith("sha512-")]
+        assert len(locked) > 2 and not missing, lock
     assert "npm ci" in (ROOT / ".ci/run").read_text("utf-8")
