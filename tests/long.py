@@ -38,6 +38,8 @@ FIGURES = {
     "model": Figure("every state of the protocol within bounds", "states", 20_000, 1_000_000),
     "stateful": Figure("hypothesis stateful, agent and relay, memory", "lives", 30, 20_000),
     "stateful-sqlite": Figure("hypothesis stateful, agent and relay, SQLite", "lives", 10, 2_000),
+    "stateful-postgres": Figure("hypothesis stateful, agent and relay, PostgreSQL", "lives", 2, 200),
+    "stateful-dynamodb": Figure("hypothesis stateful, agent and relay, DynamoDB", "lives", 2, 50),
     "syscalls": Figure("one cycle broken at a system call (KILL, EIO, ENOSPC)", "breaks", 6, 1_200),
     "kills": Figure("random kill loop", "turns", 150, 15_000),
     "power": Figure("power losses", "losses", 300, 10_000),

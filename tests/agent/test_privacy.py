@@ -138,6 +138,13 @@ def test_another_rule_tells_every_session_anew_and_nothing_else(tmp_path: Path, 
     assert after["session", "s"].get("project") != before["session", "s"].get("project")
 
 
+def test_only_this_machine_can_tell_which_name_an_alias_stands_for() -> None:
+    """Whoever could make an alias of a likely name could find out which projects there are."""
+    ours, theirs, nobody_s = (Privacy("aliases", key=key).alias("project", "atlas") for key in (KEY, bytes(32), b""))
+    assert ours == Privacy("aliases", key=KEY).alias("project", "atlas")
+    assert len({ours, theirs, nobody_s}) == 3, "without the key the same name leads to another alias"
+
+
 def test_an_alias_stays_one_and_names_that_were_none_stay_none(tmp_path: Path) -> None:
     with opened(tmp_path / "a.db", "aliases") as laptop:
         laptop.keep(SESSION | {"project": "project-0123abcd", "title": ""})

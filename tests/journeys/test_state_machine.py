@@ -174,10 +174,18 @@ class LifeOnSqlite(Life):
     store = "sqlite"
 
 
+class LifeOnPostgres(Life):
+    store = "postgres"
+
+
+class LifeOnDynamoDb(Life):
+    store = "dynamodb"
+
+
 PATIENT = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
 
-LIVES = {Life: "stateful", LifeOnSqlite: "stateful-sqlite"}
+LIVES = {Life: "stateful", LifeOnSqlite: "stateful-sqlite", LifeOnPostgres: "stateful-postgres", LifeOnDynamoDb: "stateful-dynamodb"}
 
 
 @pytest.mark.parametrize("life, share", [(life, share) for life, name in LIVES.items() for share in shares(name, 4 if FACTOR else 1)], ids=str)
