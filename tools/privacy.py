@@ -21,7 +21,7 @@ WORDS = {
         "total_messages": "how many messages", "models_used": "which models, paths cut to their last part", "estimated_tokens": "all tokens together",
         "conversation_id": "the tool's id of the conversation; if it is no UUID, left out unless names may leave", "project": f"last part of the folder's path; {NAMES}",
         "title": f"the title that the tool gave it, never a prompt; {NAMES}", "git_branch": f"the branch; {NAMES}", "machine": "the machine's name",
-        "account": "which of the tool's accounts, as a keyed hash or `default`", "metadata": "what a tracker wrote down beside (at most 4 KiB); left out unless names may leave",
+        "account": "which of the tool's accounts: a short hash of the id that the tool gave it, the same on every machine, or `default`", "metadata": "what a tracker wrote down beside (at most 4 KiB); left out unless names may leave",
         "provenance": "observed, telemetry or declared", "context": "tokens of the last request and size of the window",
         "columns": "a tracker's further columns, paths cut to their last part; text left out unless names may leave", "origin": "whether its file is gone",
         "usage": "tokens by quarter-hour, model and price class, number of requests, cost that the tool reported", "more": "how many older parts of its usage there are",

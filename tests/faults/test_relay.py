@@ -281,7 +281,7 @@ def test_a_function_that_is_cut_off_at_its_timeout_is_a_failure_to_wait_out() ->
 
 @pytest.mark.fault(53)
 def test_versions_that_take_turns_agree_with_one_agent() -> None:
-    """The older one speaks only v - 1 and knows neither notices nor a wish for fewer messages; an upgrade goes back and forth."""
+    """The older one knows neither notices nor a wish for fewer messages, and its answers look different; an upgrade goes back and forth."""
 
     def older(world: World, message: Message) -> Reply:
         reply = world.deliver(message)
