@@ -73,12 +73,15 @@ class Town:
         self.hints: list[dict[str, Any]] = []
 
     def work(self) -> None:
-        """One session grows, and the channel tells of it from where it stood."""
+        """One session grows or, every fifth time, is deleted, and the channel tells of it from where it stood."""
         self.number += 1
         self.house.clock.now += 1000
         id = f"s{self.number % 7}"
-        body = json.dumps({"id": id, "session_type": "claude_code", "start_time": self.house.clock() - 5000, "estimated_tokens": self.number}, separators=(",", ":"))
-        assert self.sender.push({id: body}, **self._replacing(id, body)).status == 200
+        if self.number % 5 == 0 and id in self.bodies:
+            assert self.sender.push(gone={id: self.bodies.pop(id)}).status == 200
+        else:
+            body = json.dumps({"id": id, "session_type": "claude_code", "start_time": self.house.clock() - 5000, "estimated_tokens": self.number}, separators=(",", ":"))
+            assert self.sender.push({id: body}, **self._replacing(id, body)).status == 200
         hint = self.house.get(f"/v1/feed?sessions=500&cursor={self.teller.cursor}", self.key)
         hint["since"] = self.teller.cursor
         self.teller.take(hint)
@@ -133,7 +136,7 @@ def test_hints_that_are_doubled_lost_or_out_of_order_end_in_the_truth(town: Town
             page.hear(hint)
     town.work()
     page.hear(town.hints[-1])
-    assert page.tokens() == town.truth() and len(page.tokens()) == 7
+    assert page.tokens() == town.truth() and len(page.tokens()) >= 5
 
 
 @pytest.mark.fault(61)
