@@ -7,11 +7,12 @@ import pytest
 
 from ledger.errors import Busy, Full, Misconfigured, Unusable
 from ledger.stores import open_store
+from ledger.stores import postgres as module
 from ledger.stores.postgres import PostgresStore
 from ledger.stores.postgres_pool import Pool, meaning_of
 from ledger.stores.postgres_schema import MIGRATIONS, ROLE
 from tests.ledger.stores import postgres, postgres_server
-from tests.ledger.test_store_contract import ALICE, BOB, LAPTOP, a_head, a_row
+from tests.ledger.test_store_contract import ALICE, BOB, LAPTOP, NEW, NOW, a_head, a_row
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -225,6 +226,30 @@ def test_a_database_that_cannot_be_reached_is_said_plainly_and_without_the_passw
     with pytest.raises(error, match=says) as caught:
         open_store(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_copy_that_begins_while_the_one_before_is_swept_loses_nothing(store, monkeypatch):
+    """A sweep that read the head removes what is not of its lease: a new lease must wait until it is through."""
+    store.apply(ALICE, None, a_head(committed=True), [a_row("one", 0)])
+    before, sweep_rows = store.head(ALICE, LAPTOP), module._sweep_rows
+    done, overtaken = threading.Event(), []
+
+    def begin_anew() -> None:
+        store.apply(ALICE, before, a_head(lease=NEW, seq=1, committed=True), [a_row("one", 1, lease=NEW), a_row("two", 1, lease=NEW)])
+        done.set()
+
+    beginner = threading.Thread(target=begin_anew)
+
+    def in_between(sql, tenant, head):
+        beginner.start()
+        overtaken.append(done.wait(0.5))
+        return sweep_rows(sql, tenant, head)
+
+    monkeypatch.setattr(module, "_sweep_rows", in_between)
+    store.sweep(ALICE, LAPTOP, now=NOW)
+    beginner.join(10)
+    assert overtaken == [False] and done.is_set()
+    assert [row.ref.id for row in store.rows(ALICE, LAPTOP)] == ["one", "two"]
 
 
 def test_a_database_that_does_not_exist_cannot_be_used():

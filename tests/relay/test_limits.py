@@ -37,6 +37,16 @@ def test_a_clock_that_goes_back_gives_nothing_away():
         buckets.take("alice", 0)
 
 
+def test_a_clock_that_goes_back_locks_nobody_out():
+    buckets = Buckets(Rate(5, 1))
+    buckets.take("alice", 3_600_000)
+    for _ in range(4):
+        buckets.take("alice", 0)
+    with pytest.raises(Problem) as refused:
+        buckets.take("alice", 0)
+    assert refused.value.headers["Retry-After"] == "1", "an hour of the clock is no hour of debt"
+
+
 def test_a_flood_of_addresses_does_not_fill_the_memory():
     buckets = Buckets(Rate(2, 1), most=100)
     for number in range(10_000):

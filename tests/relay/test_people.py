@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -137,7 +138,8 @@ def test_only_an_admin_key_opens_them_and_only_for_its_own_tenant(house: RelayHo
     assert admin(house, "tenant").headers["cache-control"] == "no-store"
 
 
-def test_settings_members_and_links_are_changed_and_every_act_is_noted(house: RelayHouse) -> None:
+def test_settings_members_and_links_are_changed_and_every_act_is_noted(house: RelayHouse, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "audit")
     Laptop(house.store, clock=house.clock).pushes(a_session("a"), ("machine", "mbp-16", {"name": "Ann's book"}))
     assert json.loads(admin(house, "tenant", method="PUT", keep_days=10, badge=["tokens"]).data)["badge_url"].startswith("https://relay.example.org/badge/")
     made = admin(house, "members", method="POST", name="vera", role="viewer", expires_days=3)
@@ -155,6 +157,9 @@ def test_settings_members_and_links_are_changed_and_every_act_is_noted(house: Re
     assert json.loads(admin(house, "forget", method="POST", what="project", name="relay").data)["records"] == 1
     trail = [note["what"] for note in json.loads(admin(house, "audit").data)]
     assert sorted(trail) == sorted(["settings changed", "member's key made", "share made", "share revoked", "member removed", "project forgotten"])
+    lines = [record for record in caplog.records if record.name == "audit"]
+    assert set(trail) <= {record.getMessage() for record in lines if getattr(record, "tenant", "") == "alice" and getattr(record, "key", "")}, "each is a line in the audit log, too"
+    assert not [part for part in (key, link["key"]) if part in caplog.text]
 
 
 def test_the_newest_act_is_noted_first(house: RelayHouse) -> None:
