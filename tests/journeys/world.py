@@ -10,6 +10,8 @@ I3   nothing is visible that was never true, and nothing comes back by itself
 I4   the number of a change set goes up by one, and the digest moves only with it
 I5   the digest is the sum of the hashes of the rows
 I7   an agent finds a relay that comes back within two beats
+I8   a record that the relay could not take is named with the reason
+I9   what a viewer who was there all the time is told is what the rows add up to
 I10  without faults both sides agree after one question and as many messages as the records need
 I12  a copy becomes committed only as a whole truth and stays committed; the relay drops nothing by itself
 """
@@ -28,9 +30,11 @@ from typing import Any
 
 from ledger import signing
 from ledger.keytext import KeyText
+from ledger.prices import PriceBook
 from ledger.record import MODULUS, Record, Ref, hash_of
 from ledger.store import Head
 from ledger.stores import open_store
+from ledger.views.tenants import Views
 from local_agent.archive import LOCAL, Archive
 from local_agent.delivery import Delivery, Outcome, Relay
 from local_agent.push.mirror import Mirror
@@ -42,10 +46,11 @@ from relay.scrub import scrub
 from tests.relay.pushing import AUD, unlimited
 
 IDS = [f"s{n}" for n in range(6)]
-BODIES = [f'{{"v":{n}}}' for n in range(4)] + ["not an object"]
+BODIES = [f'{{"estimated_tokens":{n}}}' for n in range(4)] + ["not an object"]
 AT_ONCE = 2
 """So few changes a message that a copy takes several."""
 FASTEST = Path("/dev/shm")
+BOOK = PriceBook.load()
 Message = tuple[Mapping[str, str], bytes]
 
 
@@ -82,6 +87,7 @@ class World:
         self.store = store
         self.keys = KeyRing([b"m" * 32], store, frozenset(), self.clock)
         terms = Terms(max_changes=AT_ONCE)
+        self.views = Views(store, BOOK, self.clock)
         self.push = Push(store, self.keys, aud=AUD, limits=unlimited(), clock=self.clock, terms=terms, mint=lambda: f"{self.chance.getrandbits(128):032x}")
 
     def start_agent(self) -> None:
@@ -240,8 +246,10 @@ class World:
         return [self.head(), list(self.store.rows("alice", "laptop"))]
 
     def relay_goes_back_to(self, copy: list[Any]) -> None:
+        """Whoever puts a store back starts the relay anew: a view goes on from a number, and the same number may come again with other rows."""
         head, rows = copy
         self.relay_loses_everything()
+        self.views = Views(self.store, BOOK, self.clock)
         if head is None:
             return
         self.restored = True
@@ -335,7 +343,20 @@ class World:
         head = self.head()
         assert head and head.committed and self.mirror.place().committed, "I1: at rest and not committed"
         assert self.mirror.notes().get("bugs", "0") == "0", "I10: agent and relay did not understand each other"
+        self.check_views()
         return took
+
+    def check_views(self) -> None:
+        """The view that lived through everything, and one that begins now."""
+        old, anew = (views.view("alice") for views in (self.views, Views(self.store, BOOK, self.clock)))
+        told, right = ({name: part for name, part in view.feed(None, "UTC", 500).items() if name not in ("cursor", "head")} for view in (old, anew))
+        assert told == right, "I9: who was there all the time is told something else"
+        rows = list(self.store.rows("alice", "laptop", kind="session"))
+        assert {record["key"] for record in told["records"]} == {row.ref.id for row in rows if not row.code}, "I9: what is shown is not what the rows are"
+        tokens = sum(record["value"]["estimated_tokens"] for record in told["records"])
+        assert tokens == sum(json.loads(row.body).get("estimated_tokens", 0) for row in rows if not row.code), "I9: the sum is not that of the rows"
+        refused = {(source, ref.id, code) for source, held in old.sources.items() for ref, (code, _) in held.stubs.items()}
+        assert refused == {("laptop", row.ref.id, row.code) for row in rows if row.code}, "I8: a record that was refused is not named with its reason"
 
     def bound(self) -> int:
         return 3 + -(-len(self.truth()) // AT_ONCE)
