@@ -36,7 +36,7 @@ FIGURES = {
     "walks-dynamodb": Figure("protocol walks of 60 events, DynamoDB", "walks", 1, 50),
     "walks-postgres": Figure("protocol walks of 60 events, PostgreSQL", "walks", 2, 400),
     "model": Figure("every state of the protocol within bounds", "states", 20_000, 1_000_000),
-    "stateful": Figure("hypothesis stateful, agent and relay, memory", "lives", 30, 20_000),
+    "stateful": Figure("hypothesis stateful, agent and relay, memory", "lives", 300, 20_000),
     "stateful-sqlite": Figure("hypothesis stateful, agent and relay, SQLite", "lives", 10, 2_000),
     "stateful-postgres": Figure("hypothesis stateful, agent and relay, PostgreSQL", "lives", 2, 200),
     "stateful-dynamodb": Figure("hypothesis stateful, agent and relay, DynamoDB", "lives", 2, 50),

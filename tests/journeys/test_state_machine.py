@@ -190,7 +190,7 @@ LIVES = {Life: "stateful", LifeOnSqlite: "stateful-sqlite", LifeOnPostgres: "sta
 
 @pytest.mark.parametrize("life, share", [(life, share) for life, name in LIVES.items() for share in shares(name, 4 if FACTOR else 1)], ids=str)
 def test_no_sequence_of_events_ends_badly(life: type[Life], share: range) -> None:
-    many = settings(max_examples=len(share), stateful_step_count=100 if FACTOR else 40, deadline=None, suppress_health_check=PATIENT)
+    many = settings(max_examples=len(share), stateful_step_count=100 if FACTOR else 50, deadline=None, suppress_health_check=PATIENT)
     with counted(LIVES[life], len(share)):
         run_state_machine_as_test(life, settings=many)
 
