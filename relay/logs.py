@@ -92,9 +92,9 @@ class AccessLog:
                     return  # nobody reads our log any more
 
     def _line(self, at: float, asked: Request, status: int, size: int, seconds: float) -> str:
-        when, path, took = iso(int(at * 1000)), clean(asked.path[:300]), round(seconds * 1000, 2)
+        when, path, address, took = iso(int(at * 1000)), clean(asked.path[:300]), clean(asked.client[:100]), round(seconds * 1000, 2)
         who = [(name, asked.note[name]) for name in ("tenant", "key") if name in asked.note]
         if self._json:
-            facts = {"method": asked.method, "path": path, "status": status, "bytes": size, "ms": took, "address": asked.client}
+            facts = {"method": asked.method, "path": path, "status": status, "bytes": size, "ms": took, "address": address}
             return json.dumps({"time": when, "log": "access", **facts, **dict(who)}) + "\n"
-        return f"{when} access: {asked.method} {path} {status} {size} {took} {asked.client}{''.join([f' {name}={value}' for name, value in who])}\n"
+        return f"{when} access: {asked.method} {path} {status} {size} {took} {address}{''.join([f' {name}={value}' for name, value in who])}\n"

@@ -63,6 +63,16 @@ def test_an_answer_is_a_line_with_who_asked():
         assert log.answers == {200: 1}
 
 
+def test_an_address_that_a_proxy_passed_on_unread_forges_no_line():
+    key = RelayHouse().key()
+    for form in ("text", "json"):
+        out = io.StringIO()
+        log = AccessLog(form, out)
+        log(Request("GET", "/", "", {}, f"192.0.2.1\n2026 info audit: key revoked \x1b[31m{key}", {}), 200, 12, 0.0015)
+        log.write()
+        assert out.getvalue().count("\n") == 1 and "\x1b" not in out.getvalue() and key not in out.getvalue() and "192.0.2.1" in out.getvalue()
+
+
 def test_lines_that_are_not_written_do_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr("relay.logs._MOST_WAITING", 3)
     out = io.StringIO()
