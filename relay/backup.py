@@ -22,6 +22,8 @@ from ledger.stores import Ledger
 FORMAT = "session-relay backup 1"
 SHARED_DRAWERS = ("keys", "webpush", "alerts", "alert-wishes", "tenants", "members", "shares", "badges", "forgotten", "audit")
 TENANT_DRAWERS = ("webpush",)
+TRIES = 20
+"""A machine that pushes while its rows are read is read so often."""
 
 
 @dataclass
@@ -73,8 +75,10 @@ def _lines(store: Ledger, counts: Counts, now: int) -> Iterator[bytes]:
     yield _line({"format": FORMAT})
     for tenant in store.tenants():
         for head in store.heads(tenant):
-            rows = list(store.rows(tenant, head.source))
-            _verify(head, rows)
+            found = _of_one_moment(store, tenant, head)
+            if found is None:
+                continue
+            head, rows = found
             counts.sources += 1
             yield _line({"tenant": tenant, "head": asdict(head) | {"digest": to_hex(head.digest)}})
             for row in rows:
@@ -86,9 +90,19 @@ def _lines(store: Ledger, counts: Counts, now: int) -> Iterator[bytes]:
             yield _line({"drawer": drawer, "name": name, "value": document.value, "expires": document.expires})
 
 
-def _verify(head: Head, rows: Iterable[Row]) -> None:
-    if not _adds_up(head, rows):
-        raise Misuse(f"the rows of the machine {head.source} do not add up to its digest: run `python -m relay upkeep`, let it be refilled, and try again")
+def _of_one_moment(store: Ledger, tenant: str, head: Head) -> tuple[Head, list[Row]] | None:
+    """A head and the rows that it speaks of, though its machine pushes meanwhile; None where it is forgotten meanwhile."""
+    for _ in range(TRIES):
+        rows = list(store.rows(tenant, head.source))
+        if _adds_up(head, rows):
+            return head, rows
+        before, now = head, store.head(tenant, head.source)
+        if now is None:
+            return None
+        if now == before:
+            raise Misuse(f"the rows of the machine {head.source} do not add up to its digest: run `python -m relay upkeep`, let it be refilled, and try again")
+        head = now
+    raise Misuse(f"the machine {head.source} pushes faster than it can be read: try again when it has brought everything")
 
 
 def _adds_up(head: Head, rows: Iterable[Row]) -> bool:

@@ -65,6 +65,7 @@ class Housekeeper:
 
     def __init__(self, relay: Relay) -> None:
         self._relay, self._stop = relay, threading.Event()
+        relay.views.pause = self._stop.wait
         self._threads = [threading.Thread(target=work, name=name, daemon=True) for work, name in ((self._run, "upkeep"), (self._read_on, "ahead"))]
 
     def __enter__(self) -> Housekeeper:

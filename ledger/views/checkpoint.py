@@ -55,7 +55,7 @@ def is_calm(view: View, now: int) -> bool:
     """Asked now and then: does little change between two looks? While thousands of sessions come in, a checkpoint is old before it is
     written, and those who push would notice. A view that is never calm is taken for calm every ten minutes."""
     moved, view.seen = view.moved - view.seen, view.moved
-    if moved >= DUE_AFTER and now - view.calm_at < RESTLESS_MS:
+    if moved >= DUE_AFTER and 0 <= now - view.calm_at < RESTLESS_MS:  # a clock may be set back by years
         return False
     view.calm_at = now
     return True

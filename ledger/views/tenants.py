@@ -5,11 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from threading import Lock
+from time import sleep
 
 from ledger.prices import PriceBook
 from ledger.store import Shelf, Store
 from ledger.views import checkpoint
-from ledger.views.view import View
+from ledger.views.view import Pause, View
 
 MOST_VIEWS = 200
 
@@ -27,6 +28,8 @@ class Views:
         self._also, self._zone_of = also, zone_of
         self.saves = True
         """Whether whoever asks also writes a checkpoint that is due, as in a function; else save_due() is called now and then."""
+        self.pause: Pause = sleep
+        """How the pauses of gentle work are made: who may be told to stop makes none from then on."""
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = Lock()
 
@@ -61,7 +64,7 @@ class Views:
         view = self._views.get(tenant)
         if view is None:
             return
-        with view.gently():
+        with view.gently(self.pause):
             view.advance()
 
     def save_due(self) -> None:
@@ -71,7 +74,7 @@ class Views:
         with self._lock:
             views = list(self._views.values())
         for view in views:
-            with view.gently():
+            with view.gently(self.pause):
                 if checkpoint.is_calm(view, self._clock()) and checkpoint.is_due(view):
                     checkpoint.save(view, self._shelf, self._clock())
 

@@ -10,7 +10,6 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ledger import bodies
@@ -36,6 +35,7 @@ TELEMETRY = "~otel:"
 """How sources begin that only telemetry tells of. No agent and no post can be called so."""
 BREATH, BREATH_S = 20, 0.008
 """Worked on gently, so many records are followed by so long a pause: about a tenth of the time is used, a millisecond at once."""
+Pause = Callable[[float], object]
 ZONES = 6
 """Zones whose days are kept up to date; the least used is forgotten."""
 
@@ -53,8 +53,8 @@ class View:
         self.hides = False
         """Whether there are sessions in its sources that it does not show."""
         self.lock = ViewLock()
-        self.gentle = False
-        """Whether it is worked on beside others' work, which must not notice; not while somebody waits."""
+        self._pause: Pause | None = None
+        """How a pause is made where it is worked on beside others' work, which must not notice; none is made while somebody waits."""
         self._breaths = 0
         self.revision = 0
         self.begin()
@@ -99,21 +99,21 @@ class View:
                 self.whole()
 
     @contextmanager
-    def gently(self) -> Iterator[None]:
-        """Work on it beside others' work, which must not notice."""
+    def gently(self, pause: Pause) -> Iterator[None]:
+        """Work on it beside others' work, which must not notice. *pause* lets so many seconds pass."""
         with self.lock:
-            self.gentle = True
+            self._pause = pause
             try:
                 yield
             finally:
-                self.gentle = False
+                self._pause = None
 
     def breathe(self) -> None:
         """A moment for others, every so often, where nobody waits for us."""
-        if self.gentle and not self.lock.waiting:
+        if self._pause and not self.lock.waiting:
             self._breaths += 1
             if self._breaths % BREATH == 0:
-                sleep(BREATH_S)
+                self._pause(BREATH_S)
 
     def whole(self) -> None:
         """Have every session, not only those that a checkpoint kept."""

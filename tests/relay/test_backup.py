@@ -4,7 +4,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,48 @@ def test_a_store_whose_rows_do_not_add_up_is_not_backed_up() -> None:
     store.apply("alice", head, head, [Row(Ref("session", "stray"), "{}", 5, LEASE, 9)])
     with pytest.raises(Misuse, match="laptop"):
         backup(store, io.BytesIO(), now=0)
+
+
+class Busy(MemoryStore):
+    """A machine pushes each time that somebody reads its rows, *left* times."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def rows(self, tenant: str, source: str, *, kind: str | None = None) -> Iterator[Row]:
+        head = self.head(tenant, source)
+        if self.left and head is not None:
+            self.left -= 1
+            more = row(1000 + self.left)
+            self.apply(tenant, head, replace(head, seq=head.seq + 1, digest=add(head.digest, put=[more.hash])), [more])
+        return super().rows(tenant, source, kind=kind)
+
+
+def test_a_machine_that_pushes_meanwhile_is_backed_up_as_it_was_at_one_moment() -> None:
+    store, new = filled(Busy(3), tenants=("alice",)), MemoryStore()
+    restore(new, packed(store), now=0)
+    assert store.left < 3
+    store.left = 0
+    head = new.head("alice", "laptop")
+    assert head is not None and head.digest == add(0, put=[one.hash for one in new.rows("alice", "laptop")])
+
+
+def test_a_machine_that_pushes_without_end_is_no_endless_backup() -> None:
+    with pytest.raises(Misuse, match="laptop pushes"):
+        backup(filled(Busy(1000), tenants=("alice",)), io.BytesIO(), now=0)
+
+
+class Forgetting(MemoryStore):
+    """A machine is forgotten while its rows are read."""
+
+    def rows(self, tenant: str, source: str, *, kind: str | None = None) -> Iterator[Row]:
+        self.forget(tenant, source)
+        return super().rows(tenant, source, kind=kind)
+
+
+def test_a_machine_that_is_forgotten_meanwhile_is_left_out() -> None:
+    assert backup(filled(Forgetting(), tenants=("alice",)), io.BytesIO(), now=0).sources == 0
 
 
 def test_a_source_that_is_there_already_is_not_overwritten() -> None:

@@ -127,6 +127,12 @@ def test_the_housekeeper_does_each_thing_at_its_own_pace(house: RelayHouse, monk
     assert Counter(done) == {"alerts": 1200, "store": 1200, "silent": 80, "clock": 20, "upkeep": 2, "garbage": 2, "ahead": 1200, "checkpoints": 20}
 
 
+def test_told_to_stop_gentle_work_makes_no_more_pauses(house: RelayHouse) -> None:
+    with Housekeeper(house.relay):
+        pass
+    assert house.relay.views.pause(60) is True, "it did not wait for the end of the pause"
+
+
 def test_a_clock_that_was_set_back_is_red(house: RelayHouse) -> None:
     send(house, logs(event(house.clock() - 60_000)))
     house.relay.health.look(house.relay)
