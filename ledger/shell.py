@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ledger.clock import now_ms
@@ -35,8 +36,20 @@ log = logging.getLogger("shell")
 
 
 Admit = Callable[[Request], Admission]
-Native = Callable[[Request, bytes], Answer]
 Logger = Callable[[Request, int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A path that is answered without Flask: *answer*, whether its sender is whom the request names, which is quickly seen, and what counts as one address."""
+
+    answer: Callable[[Request, bytes], Answer]
+    is_signed: Callable[[Request, bytes], bool]
+    address: Callable[[Request], str]
+
+    def refusal(self, asked: Request, body: bytes) -> Answer | None:
+        """The answer, if nobody vouches for the sender."""
+        return None if self.is_signed(asked, body) else self.answer(asked, body)
 
 
 def _asked(scope: Mapping[str, Any]) -> Request:
@@ -141,7 +154,7 @@ class Shell:
     async def _answer(self, asked: Request, scope: Any, receive: Any, send: Any) -> Answer | None:
         native = self._native.get(asked.path) if asked.method != "OPTIONS" else None  # a browser's first question is the app's everywhere
         if native is not None:
-            return await self._native_answer(native, asked, await read_body(scope, receive, BIGGEST_BODY))
+            return await self._native_answer(native, asked, await read_body(scope, receive, BIGGEST_BODY), scope.get("is_gone"))
         tenant = scope[_KNOWN][1] if _KNOWN in scope else self._whose(asked)
         if tenant is None:
             answer = await self._bridge.call(scope, await read_body(scope, receive, BIGGEST_BODY), send, asked.note)
@@ -150,10 +163,17 @@ class Shell:
             return await asyncio.get_running_loop().run_in_executor(self._pool, compressed, answer)
         return await self._cached_answer(tenant, asked, scope, send)
 
-    async def _native_answer(self, native: Native, asked: Request, body: bytes) -> Answer:
-        sender = asked.headers.get("relay-key", "")
+    async def _native_answer(self, native: Native, asked: Request, body: bytes, is_gone: Callable[[], bool] | None) -> Answer:
+        sender, run = asked.headers.get("relay-key", ""), asyncio.get_running_loop().run_in_executor
+        if self._lanes.may_wait(sender, len(body)):
+            async with self._lanes.door(native.address(asked), len(body)):
+                refusal = await run(self._natives, native.refusal, asked, body)
+            if refusal is not None:
+                return refusal
         async with self._lanes.turn(sender, len(body)):
-            answer = await asyncio.get_running_loop().run_in_executor(self._natives, native, asked, body)
+            if is_gone is not None and is_gone():  # while it waited: it sends the same again, and others wait behind it
+                raise Gone
+            answer = await run(self._natives, native.answer, asked, body)
         if answer.status in _VOUCHED:
             self._lanes.heard(sender)
         return answer

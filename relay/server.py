@@ -12,7 +12,7 @@ from ledger.http.request import Request
 from ledger.keytext import claims_of
 from ledger.serving.cache import Answer
 from ledger.serving.server import serve
-from ledger.shell import Shell
+from ledger.shell import Native, Shell
 from ledger.stores import open_store
 from relay.app import Relay, create_app
 from relay.limits import address_of
@@ -39,6 +39,9 @@ def shell_of(relay: Relay) -> Shell:
                 relay.door.pushed(key, address)
         return Answer(status, [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()], answer)
 
+    def is_signed(asked: Request, body: bytes) -> bool:
+        return relay.push.is_signed(asked.headers, body)
+
     def who(asked: Request) -> str | None:
         if asked.path.endswith(_NOT_KEPT):
             return None
@@ -54,7 +57,7 @@ def shell_of(relay: Relay) -> Shell:
 
     reads = [mount for mount in MOUNTS if not mount.startswith("/.")]
     return Shell(
-        create_app(relay), relay.live, relay.admissions.admit, who=who, native={f"{mount}{PATH}": push for mount in reads},
+        create_app(relay), relay.live, relay.admissions.admit, who=who, native={f"{mount}{PATH}": Native(push, is_signed, lambda asked: address_of(asked.client)) for mount in reads},
         sockets=[f"{mount}/ws" for mount in reads], streams=[f"{mount}/v1/live" for mount in reads], always=ALWAYS,
         logger=relay.access_log, clock=relay.clock, refusal=refusal,
     )  # fmt: skip

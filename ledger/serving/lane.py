@@ -2,6 +2,7 @@
 
 Two hundred machines that come back at once would otherwise make each small push of the others wait behind a queue of
 beginnings first, and of large pushes afterwards. While nobody else pushes, nothing rests and a refill goes as fast as it can.
+Whoever may have to wait is asked at a door who he is: a crowd that nobody knows would otherwise have every place.
 """
 from __future__ import annotations
 
@@ -19,12 +20,16 @@ BULK_SHARE, STRANGERS_SHARE = 0.03, 0.25
 """The part of the time that a lane may have while others push."""
 BULK_S, STRANGERS_S = 0.15, 0.006
 """What one of them takes with its rest, before it was measured."""
+DOOR_S = 0.001
 RECENT_S = 1.0
 LONGEST_REST_S = 1.0
 """A store that stood still once must not keep a lane still for long."""
 LONGEST_WAIT_S = 15.0
 """An agent gives up after twenty."""
 MOST_WAITING, MOST_BYTES = 1_000, 32 << 20
+MOST_OF_SENDER, MOST_OF_ADDRESS = 4, MOST_WAITING // 4
+"""A sender has one message under way, and perhaps others that he gave up; there may be many behind one address."""
+MOST_BYTES_OF_ONE = MOST_BYTES // 4
 MOST_KNOWN = 20_000
 Clock = Callable[[], float]
 Later = Callable[[float, Callable[[], None]], object]
@@ -37,14 +42,23 @@ class Lanes:
         self._clock = clock
         self._passed_at = float("-inf")
         self._known: dict[str, None] = {}
-        self._bulk, self._strangers = (Lane(share, each, self._others, clock, later) for share, each in ((BULK_SHARE, BULK_S), (STRANGERS_SHARE, STRANGERS_S)))
+        self._bulk, self._strangers, self._door = (
+            Lane(share, each, most, self._others, clock, later)
+            for share, each, most in ((BULK_SHARE, BULK_S, MOST_OF_SENDER), (STRANGERS_SHARE, STRANGERS_S, MOST_OF_SENDER), (1.0, DOOR_S, MOST_OF_ADDRESS))
+        )
+
+    def may_wait(self, sender: str, size: int) -> bool:
+        """Whether a request of *size* bytes may have to wait, and must show at the door whose it is; a small one of a known sender need not."""
+        return size >= BULK or sender not in self._known
+
+    def door(self, address: str, size: int) -> AbstractAsyncContextManager[None]:
+        """Held, by one at a time, while it is found out who sent a request of *size* bytes. Raises Problem 503 if too many stand there, or of *address*."""
+        return self._door.turn(address, size)
 
     def turn(self, sender: str, size: int) -> AbstractAsyncContextManager[None]:
-        """Wait until a request of *size* bytes may be worked on; a small one of a known sender never does. Raises Problem 503 if too many wait already."""
-        if size >= BULK:
-            return self._bulk.turn(size)
-        if sender not in self._known:
-            return self._strangers.turn(size)
+        """Wait until a request of *size* bytes may be worked on. Raises Problem 503 if too many wait already."""
+        if self.may_wait(sender, size):
+            return (self._bulk if size >= BULK else self._strangers).turn(sender, size)
         self._passed_at = self._clock()
         return nullcontext()
 
@@ -61,21 +75,24 @@ class Lanes:
 
 class Lane:
     """One at a time; while there are *others*, it rests after each so that it has its *share* of the time. *each* is a first guess at how long one takes,
-    its rest included."""
+    its rest included. Nobody has more than *most* places."""
 
-    def __init__(self, share: float, each: float, others: Callable[[], bool], clock: Clock, later: Later | None) -> None:
-        self._share, self._each, self._others, self._clock, self._later = share, each, others, clock, later
+    def __init__(self, share: float, each: float, most: int, others: Callable[[], bool], clock: Clock, later: Later | None) -> None:
+        self._share, self._each, self._most, self._others, self._clock, self._later = share, each, most, others, clock, later
         self._busy = False
         self._queue: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
+        self._places: dict[str, tuple[int, int]] = {}
+        """How many requests each has here, and of how many bytes."""
 
     @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[None]:
-        """Wait for one's turn. Raises Problem 503 for whom it would not come in time."""
-        waiting = len(self._queue)
-        if waiting >= MOST_WAITING or waiting * self._each >= LONGEST_WAIT_S or self._bytes + size > MOST_BYTES:
+    async def turn(self, who: str, size: int) -> AsyncIterator[None]:
+        """Wait for one's turn. Raises Problem 503 for whom it would not come in time, and for whom has his places already."""
+        waiting, (places, held) = len(self._queue), self._places.get(who, (0, 0))
+        is_full = waiting >= MOST_WAITING or waiting * self._each >= LONGEST_WAIT_S or self._bytes + size > MOST_BYTES
+        if is_full or places >= self._most or held + size > MOST_BYTES_OF_ONE:
             raise Problem(503, "store-unavailable", "many machines refill this relay: the same again in 10 s", headers={"Retry-After": "10"})
-        self._bytes += size
+        self._take(who, 1, size)
         try:
             await self._come()
             began = self._clock()
@@ -84,7 +101,13 @@ class Lane:
             finally:
                 self._leave(self._clock() - began)
         finally:
-            self._bytes -= size
+            self._take(who, -1, -size)
+
+    def _take(self, who: str, places: int, size: int) -> None:
+        self._bytes += size
+        before, held = self._places.pop(who, (0, 0))
+        if before + places:
+            self._places[who] = before + places, held + size
 
     async def _come(self) -> None:
         if not self._busy:

@@ -5,6 +5,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ from ledger.serving.lane import (
     LONGEST_REST_S,
     LONGEST_WAIT_S,
     MOST_BYTES,
+    MOST_BYTES_OF_ONE,
     MOST_KNOWN,
+    MOST_OF_ADDRESS,
+    MOST_OF_SENDER,
     MOST_WAITING,
     RECENT_S,
     STRANGERS_SHARE,
@@ -32,12 +36,15 @@ class Loop:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.senders = 0
         self.due: list[tuple[float, Callable[[], None]]] = []
         self.lanes = Lanes(clock=lambda: self.now, later=lambda seconds, act: self.due.append((seconds, act)))
         self.lanes.heard(KNOWN)
 
-    async def work(self, done: list[str], name: str, seconds: float = 1.0, size: int = BULK, sender: str = KNOWN) -> None:
-        async with self.lanes.turn(sender, size):
+    async def work(self, done: list[str], name: str, seconds: float = 1.0, size: int = BULK, sender: str | None = None) -> None:
+        """*sender* is somebody else each time where none is named, and known if it is no stranger's lane that counts."""
+        self.senders += 1
+        async with self.lanes.turn(sender or f"sender {self.senders}" if size >= BULK else sender or KNOWN, size):
             done.append(name)
             self.now += seconds
             await asyncio.sleep(0)
@@ -96,7 +103,7 @@ def test_nothing_rests_once_others_are_silent() -> None:
 
 def test_what_is_small_never_waits() -> None:
     async def act(loop: Loop) -> None:
-        async with loop.lanes.turn(KNOWN, MOST_BYTES), loop.lanes.turn(STRANGER, 1):
+        async with loop.lanes.turn(KNOWN, MOST_BYTES_OF_ONE), loop.lanes.turn(STRANGER, 1):
             done: list[str] = []
             await loop.work(done, "small", size=BULK - 1)
             assert done == ["small"]
@@ -183,18 +190,54 @@ def test_one_who_fails_gives_the_turn_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "each", "most"), [(KNOWN, BULK, math.ceil(LONGEST_WAIT_S / BULK_S)), (KNOWN, MOST_BYTES // 4, 3), (STRANGER, BULK - 1, MOST_WAITING)], ids=["bulk", "bytes", "strangers"]
+    ("each", "most"), [(BULK, math.ceil(LONGEST_WAIT_S / BULK_S)), (MOST_BYTES // 4, 3), (BULK - 1, MOST_WAITING)], ids=["bulk", "bytes", "strangers"]
 )
-def test_too_many_are_asked_to_come_back(sender: str, each: int, most: int) -> None:
+def test_too_many_are_asked_to_come_back(each: int, most: int) -> None:
     async def act(loop: Loop) -> None:
-        async with loop.lanes.turn(sender, each):
-            waiting = [asyncio.create_task(loop.work([], "waits", 0, each, sender)) for _ in range(most)]
+        async with loop.lanes.turn(STRANGER, each):
+            waiting = [asyncio.create_task(loop.work([], "waits", 0, each, f"{STRANGER} {number}")) for number in range(most)]
             await steps()
             with pytest.raises(Problem) as refused:
-                await loop.work([], "refused", 0, each, sender)
+                await loop.work([], "refused", 0, each, f"another {STRANGER}")
             assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "10")
         await asyncio.gather(*waiting)
-        await loop.work([], "room again", 0, each, sender)
+        await loop.work([], "room again", 0, each, STRANGER)
+
+    run(act)
+
+
+@pytest.mark.parametrize(
+    ("enter", "most"),
+    [
+        (lambda lanes, who: lanes.turn(who, BULK), MOST_OF_SENDER),
+        (lambda lanes, who: lanes.turn(who, BULK - 1), MOST_OF_SENDER),
+        (lambda lanes, who: lanes.door(who, 1), MOST_OF_ADDRESS),
+        (lambda lanes, who: lanes.door(who, 1 << 20), MOST_BYTES_OF_ONE >> 20),
+    ],
+    ids=["bulk", "strangers", "door", "bytes at the door"],
+)
+def test_nobody_has_more_than_his_places(enter: Callable[[Lanes, str], AbstractAsyncContextManager[None]], most: int) -> None:
+    async def act(loop: Loop) -> None:
+        async def one(who: str) -> None:
+            async with enter(loop.lanes, who):
+                await asyncio.sleep(0)
+
+        for _ in range(2):  # and has them again when he had his turns
+            waiting = [asyncio.create_task(one("greedy")) for _ in range(most)]
+            await asyncio.sleep(0)
+            with pytest.raises(Problem):
+                await one("greedy")
+            await asyncio.gather(*waiting, one("another"))
+
+    run(act)
+
+
+def test_the_door_never_rests() -> None:
+    async def act(loop: Loop) -> None:
+        await loop.work([], "small", 0, size=BULK - 1)
+        async with loop.lanes.door("address", BULK):
+            loop.now += 0.5
+        assert loop.due == []
 
     run(act)
 

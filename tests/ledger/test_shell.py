@@ -22,11 +22,12 @@ from ledger.errors import Busy, LedgerError, Problem
 from ledger.http.request import Request
 from ledger.serving.bridge import MOST_STREAMS, environ_of
 from ledger.serving.cache import Answer, AnswerCache
+from ledger.serving.lane import BULK
 from ledger.serving.live import Live
 from ledger.serving.server import listen, serve
 from ledger.serving.turns import THREADS_OF_ONE
 from ledger.serving.viewers import Admission, Viewer
-from ledger.shell import THREADS, Shell
+from ledger.shell import THREADS, Native, Shell
 from tests.processes import until
 
 PATIENCE = 10
@@ -38,10 +39,11 @@ class House:
     def __init__(self) -> None:
         self.number, self.calls, self.busy, self.allowed = 0, 0, False, True
         self.callers: list[str] = []
+        self.taken: list[bytes] = []
         self.hosts: list[str] = []
         self.logged: list[tuple[str, int, int]] = []
         self.live = Live(self.feed, clock=lambda: 1_700_000_000_000, first=lambda viewer: [{"type": "initial_data", "client_id": viewer.id}], beat_ms=100_000)
-        self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": self.native}, always=[("X-Content-Type-Options", "nosniff")],
+        self.shell = Shell(self.app, self.live, self.admit, who=self.who, native={"/native": Native(self.native, lambda asked, body: asked.query != "unsigned", lambda asked: asked.client)}, always=[("X-Content-Type-Options", "nosniff")],
                            logger=lambda asked, status, size, seconds: self.logged.append((asked.path, status, size)), cache=AnswerCache(age_ms=10**9))  # fmt: skip
         self.port, self.parts_made, self.closed = 0, 0, 0
         self.begun, self.over = threading.Semaphore(0), threading.Event()
@@ -79,10 +81,11 @@ class House:
         return asked.headers.get("x-tenant", "alice") if asked.path in ("/kept", "/kept-slow", "/kept-download") else None
 
     def native(self, asked: Request, body: bytes) -> Answer:
+        self.taken.append(body)
         if asked.query == "slow":
             self.begun.release()
             self.over.wait(PATIENCE)
-        return Answer(403 if asked.query == "no" else 200, [(b"content-type", b"text/plain")], body[::-1])
+        return Answer(403 if asked.query in ("no", "unsigned") else 200, [(b"content-type", b"text/plain")], body[::-1])
 
     def app(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes] | Iterator[bytes]:
         self.calls += 1
@@ -475,6 +478,37 @@ def test_a_crowd_of_strangers_keeps_nobody_waiting_who_was_heard_before(house: H
         assert not house.begun.acquire(blocking=False) and not refused.done(), "strangers go one at a time, and who was refused is still one"
         house.over.set()
         assert {one.result()[0] for one in [*crowd, refused]} == {200}
+
+
+@pytest.mark.parametrize("size", [1, BULK])
+def test_whoever_nobody_vouches_for_is_refused_at_once_and_has_no_place_among_those_who_wait(house: House, size: int) -> None:
+    with ThreadPoolExecutor(1) as another:
+        waits = another.submit(house.ask, "/native?slow", method="POST", body=b"x" * size, relay_key="signed")
+        assert house.begun.acquire(timeout=PATIENCE)
+        assert house.ask("/native?unsigned", method="POST", body=b"x" * size, relay_key="claimed")[0] == 403
+        assert not waits.done()
+        house.over.set()
+        assert waits.result()[0] == 200
+
+
+def test_what_was_given_up_while_it_waited_is_not_worked_on(house: House) -> None:
+    def waiting() -> int:
+        return len(house.shell._lanes._bulk._queue)
+
+    gone, stays = b"g" * BULK, b"s" * BULK
+    with ThreadPoolExecutor(2) as others:
+        first = others.submit(house.ask, "/native?slow", method="POST", body=b"x" * BULK, relay_key="first")
+        assert house.begun.acquire(timeout=PATIENCE)
+        with socket.create_connection(("127.0.0.1", house.port), PATIENCE) as line:
+            line.sendall(b"POST /native HTTP/1.1\r\nHost: x\r\nRelay-Key: gone\r\nContent-Length: %d\r\n\r\n" % len(gone) + gone)
+            until(lambda: waiting() == 1, "waiting")
+        second = others.submit(house.ask, "/native", method="POST", body=stays, relay_key="stays")
+        until(lambda: waiting() == 2, "waiting")
+        assert house.ask("/echo")[0] == 200, "the loop has heard of whoever left before"
+        house.over.set()
+        assert [one.result()[0] for one in (first, second)] == [200, 200]
+    assert stays in house.taken and gone not in house.taken
+    assert house.shell._lanes._bulk._bytes == 0 and not house.shell._lanes._bulk._places
 
 
 def test_a_body_without_end_is_refused(house: House) -> None:

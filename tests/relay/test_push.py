@@ -99,6 +99,37 @@ def test_an_unknown_key_and_a_wrong_secret_are_refused_without_a_signature(offic
     assert sender.raw(b"{}", relay_key="a" * 40).kind == "401 unknown-key"
 
 
+def test_who_signed_is_found_out_without_counting_or_changing_anything(office):
+    sender, met = office.sender(), []
+    sender.post = lambda body, headers: met.append((body, headers)) or office.post(body, headers)
+    sender.start()
+    [(body, headers)] = met
+    before = office.store.heads("alice")
+    revoked = office.sender(source="revoked").key.id
+    office.keys.revoke(revoked)
+    assert office.push.is_signed(headers, body)
+    for other in ({"relay-key": "a" * 30}, {"relay-key": revoked}, {"relay-key": "no key"}, {"webhook-signature": "v1,AAAA"}, {"webhook-id": ""}, {"content-type": "text/plain"}):
+        assert not office.push.is_signed({**headers, **other}, body)
+    assert not office.push.is_signed(headers, body + b" ")
+    assert office.store.heads("alice") == before
+
+
+def test_an_unknown_key_is_weighed_like_a_known_one(office, monkeypatch):
+    sender, weighed = office.sender(), []
+    monkeypatch.setattr(signing, "vouch", lambda claim, tokens, body, secrets: weighed.append(body))
+    for key in (sender.key.id, "a" * 30):
+        office.push.is_signed({"content-type": JSON, "relay-key": key, **signing.headers(b"{}", [b"x" * 32], "m1", NOW)}, b"{}")
+    assert weighed == [b"{}", b"{}"]
+
+
+def test_where_keys_cannot_be_looked_up_nobody_is_known(office, monkeypatch):
+    def away(*_, **__):
+        raise Busy
+
+    monkeypatch.setattr(office.keys, "find", away)
+    assert not office.push.is_signed({"content-type": JSON, "relay-key": "a" * 30, **signing.headers(b"{}", [b"x" * 32], "m1", NOW)}, b"{}")
+
+
 def test_guessing_keys_is_slowed_down():
     office = Office(limits=Limits(Buckets(Rate(1e9, 1e9)), Buckets(Rate(1e9, 1e9)), Buckets(Rate(2, 1))))
     sender = office.sender()
