@@ -24,8 +24,10 @@ DOOR_S = 0.001
 RECENT_S = 1.0
 LONGEST_REST_S = 1.0
 """A store that stood still once must not keep a lane still for long."""
-LONGEST_WAIT_S = 15.0
-"""An agent gives up after twenty."""
+LONGEST_WAIT_S, PATIENCE_S = 15.0, 18.0
+"""An agent gives up after twenty: who would wait so long is not let in, and who did, because the store became slow, is told."""
+LONG_S = 60.0
+"""For whom was turned away so long ago room is kept."""
 MOST_WAITING, MOST_BYTES = 1_000, 32 << 20
 MOST_OF_SENDER, MOST_OF_ADDRESS = 4, MOST_WAITING // 4
 """A sender has one message under way, and perhaps others that he gave up; there may be many behind one address."""
@@ -84,14 +86,15 @@ class Lane:
         self._bytes = 0
         self._places: dict[str, tuple[int, int]] = {}
         """How many requests each has here, and of how many bytes."""
+        self._turned_away: dict[str, float] = {}
+        """Who found no room since the queue was empty, and when first."""
 
     @asynccontextmanager
     async def turn(self, who: str, size: int) -> AsyncIterator[None]:
         """Wait for one's turn. Raises Problem 503 for whom it would not come in time, and for whom has his places already."""
-        waiting, (places, held) = len(self._queue), self._places.get(who, (0, 0))
-        is_full = waiting >= MOST_WAITING or waiting * self._each >= LONGEST_WAIT_S or self._bytes + size > MOST_BYTES
-        if is_full or places >= self._most or held + size > MOST_BYTES_OF_ONE:
-            raise Problem(503, "store-unavailable", "many machines refill this relay: the same again in 10 s", headers={"Retry-After": "10"})
+        places, held = self._places.get(who, (0, 0))
+        if not self._has_room(who, size) or places >= self._most or held + size > MOST_BYTES_OF_ONE:
+            raise _full()
         self._take(who, 1, size)
         try:
             await self._come()
@@ -102,6 +105,24 @@ class Lane:
                 self._leave(self._clock() - began)
         finally:
             self._take(who, -1, -size)
+
+    def _has_room(self, who: str, size: int) -> bool:
+        """Of those who were turned away long ago the first comes first: whoever had a turn is back at once, and would always be there before him."""
+        if not self._queue:
+            self._turned_away.clear()
+        places = min(MOST_WAITING, LONGEST_WAIT_S / self._each) if self._each else MOST_WAITING
+        now, before = self._clock(), 0
+        for one, since in self._turned_away.items():
+            if one == who or now - since < LONG_S:
+                break
+            before += 1
+        free = 1 - min(before / places, 0.5)
+        if len(self._queue) < places * free and self._bytes + size <= MOST_BYTES * free:
+            self._turned_away.pop(who, None)
+            return True
+        if len(self._turned_away) < MOST_WAITING:
+            self._turned_away.setdefault(who, now)
+        return False
 
     def _take(self, who: str, places: int, size: int) -> None:
         self._bytes += size
@@ -115,6 +136,13 @@ class Lane:
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(mine)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._my_turn(mine)
+        except TimeoutError:
+            raise _full() from None
+
+    async def _my_turn(self, mine: asyncio.Future[None]) -> None:
         try:
             await mine
         except asyncio.CancelledError:
@@ -137,3 +165,7 @@ class Lane:
                 first.set_result(None)
                 return
         self._busy = False
+
+
+def _full() -> Problem:
+    return Problem(503, "store-unavailable", "many machines refill this relay: the same again in 10 s", headers={"Retry-After": "10"})

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from ledger.errors import Problem
+from ledger.serving import lane
 from ledger.serving.lane import (
     BULK,
     BULK_S,
     BULK_SHARE,
+    LONG_S,
     LONGEST_REST_S,
     LONGEST_WAIT_S,
     MOST_BYTES,
@@ -228,6 +230,45 @@ def test_nobody_has_more_than_his_places(enter: Callable[[Lanes, str], AbstractA
             with pytest.raises(Problem):
                 await one("greedy")
             await asyncio.gather(*waiting, one("another"))
+
+    run(act)
+
+
+def test_whoever_was_turned_away_long_ago_comes_before_those_who_are_always_there() -> None:
+    async def act(loop: Loop) -> None:
+        places = math.ceil(LONGEST_WAIT_S / BULK_S)
+        waiting = []
+
+        async def enters(name: str) -> bool:
+            waiting.append(asyncio.create_task(loop.work([], name, BULK_S, sender=name)))
+            await asyncio.sleep(0)
+            return not waiting[-1].done()
+
+        turn = loop.lanes.turn("first", BULK)
+        await turn.__aenter__()
+        assert [await enters(f"had a turn {number}") for number in range(places)] == [True] * places
+        assert [await enters(name) for name in ("patient", "late")] == [False, False]
+        loop.now += LONG_S
+        loop.lanes._bulk._queue.pop().cancel()  # one place is free
+        assert [await enters(name) for name in ("had a turn", "late", "patient", "had a turn")] == [False, False, True, False]
+        await turn.__aexit__(None, None, None)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert await enters("had a turn") and not loop.lanes._bulk._turned_away
+
+    run(act)
+
+
+def test_whoever_waits_longer_than_it_was_thought_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "PATIENCE_S", 0.01)
+
+    async def act(loop: Loop) -> None:
+        async with loop.lanes.turn(KNOWN, BULK):
+            with pytest.raises(Problem) as told:
+                await loop.work([], "waits")
+        assert (told.value.status, told.value.headers["Retry-After"]) == (503, "10")
+        done: list[str] = []
+        await loop.work(done, "next")
+        assert done == ["next"] and loop.lanes._bulk._bytes == 0
 
     run(act)
 
