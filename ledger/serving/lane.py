@@ -93,7 +93,7 @@ class Lane:
     async def turn(self, who: str, size: int) -> AsyncIterator[None]:
         """Wait for one's turn. Raises Problem 503 for whom it would not come in time, and for whom has his places already."""
         places, held = self._places.get(who, (0, 0))
-        if not self._has_room(who, size) or places >= self._most or held + size > MOST_BYTES_OF_ONE:
+        if places >= self._most or held + size > MOST_BYTES_OF_ONE or not self._has_room(who, size):
             raise _full()
         self._take(who, 1, size)
         try:
