@@ -5,6 +5,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 from ledger import signing
 from ledger.errors import LedgerError, Problem
@@ -22,6 +23,8 @@ from relay.routes import ALWAYS, MOUNTS, words_of
 from relay.settings import Settings
 
 ROUND_S, SILENT_S, LOOK_S = 600.0, 15.0, 60.0
+STOP_S = 5.0
+"""With the three that callers under way are given, less than the ten after which Docker kills."""
 _NOT_KEPT = ("/export", "/v1/live", "/v1/ping", "/healthz", "/metrics")
 log = logging.getLogger("relay")
 
@@ -78,8 +81,9 @@ class Housekeeper:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        until = monotonic() + STOP_S
         for thread in self._threads:
-            thread.join(5)
+            thread.join(max(0.0, until - monotonic()))
         self._log()
 
     def _run(self) -> None:

@@ -91,6 +91,13 @@ def test_a_part_that_is_known_to_be_vulnerable_fails_and_is_named(capsys: pytest
     assert "requests" in told.err and "https://osv.dev/GHSA-x" in told.err and "2 known" in told.out
 
 
+@pytest.mark.parametrize("part", ["pytest", "osls"])
+def test_a_part_that_only_tests_or_deploys_is_named_and_fails_nothing(part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert audit.main(Database(**{part: ["GHSA-x"]}), tmp_path / "none", TODAY) == 0
+    told = capsys.readouterr()
+    assert f"audit: {part} " in told.err and "1 known" in told.out
+
+
 @pytest.mark.parametrize(("until", "code"), [("2026-12-31", 0), ("2026-11-22", 0), ("2026-11-21", 1)])
 def test_what_was_looked_into_is_accepted_until_its_day(tmp_path: Path, until: str, code: int) -> None:
     (tmp_path / "kept.json").write_text(json.dumps({"GHSA-x": {"reason": "we never call it", "until": until}}))

@@ -1,4 +1,4 @@
-"""The list of every field that leaves the laptop, written into docs/privacy.md from the schemas themselves.
+"""The list of every field that leaves the laptop, written from the schemas themselves: into the README by name, into docs/privacy.md with what each is.
 
     python -m tools.privacy           write it
     python -m tools.privacy --check   exit 1 if it is not what the schemas say
@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ledger import bodies
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "privacy.md"
+ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- fields: begin -->", "<!-- fields: end -->"
 NAMES = "a name: as it is, as an alias, sealed, or not at all, by `--privacy`"
 WORDS = {
@@ -57,17 +57,26 @@ def lines() -> Iterator[str]:
             yield f"| {kind} | `{field}` | {described[field]} |"
 
 
-def written(page: str) -> str:
+def names() -> Iterator[str]:
+    """The short list: the fields of each kind of record."""
+    for kind, shape in bodies.KINDS.items():
+        yield f"- {kind}: {', '.join(f'`{field}`' for field in shape.__struct_fields__)}"
+
+
+LISTS = {ROOT / "README.md": names, ROOT / "docs" / "privacy.md": lines}
+
+
+def written(page: str, fields: Iterable[str]) -> str:
     before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + "\n" + "\n".join(lines()) + "\n" + END + rest.partition(END)[2]
+    return before + BEGIN + "\n" + "\n".join(fields) + "\n" + END + rest.partition(END)[2]
 
 
 def main(argv: list[str]) -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    wanted = written(page)
+    wanted = {path: written(path.read_text(encoding="utf-8"), fields()) for path, fields in LISTS.items()}
     if argv == ["--check"]:
-        return int(page != wanted)
-    PAGE.write_text(wanted, encoding="utf-8")
+        return int(any(path.read_text(encoding="utf-8") != text for path, text in wanted.items()))
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -14,7 +14,7 @@ from ledger.errors import Busy
 from ledger.http.gauges import labelled
 from ledger.http.request import Request
 from relay.health import AHEAD_MS, STALLED_MS
-from relay.server import Housekeeper, shell_of
+from relay.server import STOP_S, Housekeeper, shell_of
 from relay.upkeep import Done
 from tests.ledger.test_otlp import event, logs
 from tests.relay.house import RelayHouse
@@ -131,6 +131,24 @@ def test_told_to_stop_gentle_work_makes_no_more_pauses(house: RelayHouse) -> Non
     with Housekeeper(house.relay):
         pass
     assert house.relay.views.pause(60) is True, "it did not wait for the end of the pause"
+
+
+def test_work_that_does_not_end_is_waited_for_together_and_not_one_after_the_other(house: RelayHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck:
+        def start(self) -> None:
+            pass
+
+        def join(self, seconds: float) -> None:
+            nonlocal now
+            now += seconds
+
+    now = 0.0
+    monkeypatch.setattr("relay.server.monotonic", lambda: now)
+    keeper = Housekeeper(house.relay)
+    keeper._threads = [Stuck(), Stuck()]  # type: ignore[list-item]
+    with keeper:
+        pass
+    assert now == STOP_S
 
 
 def test_a_clock_that_was_set_back_is_red(house: RelayHouse) -> None:

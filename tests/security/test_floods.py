@@ -88,7 +88,7 @@ def test_poison_is_refused_and_costs_little(shape: str) -> None:
         reply = sender.raw(body)
         best = min(best, time.thread_time() - began)
         assert 400 <= reply.status < 500, reply
-    assert best < 0.3, f"{best * 1000:.0f} ms: what was refused only after it was understood took twenty seconds"
+    assert best < 0.5, f"{best * 1000:.0f} ms: what was refused only after it was understood took twenty seconds"
     assert sender.send(sender.message("beat")).status == 200
 
 
