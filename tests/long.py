@@ -31,7 +31,7 @@ class Figure:
 
 
 FIGURES = {
-    "walks": Figure("protocol walks of 60 events, memory", "walks", 60, 200_000),
+    "walks": Figure("protocol walks of 60 events, memory", "walks", 5_000, 200_000),
     "walks-sqlite": Figure("protocol walks of 60 events, SQLite", "walks", 16, 2_000),
     "walks-dynamodb": Figure("protocol walks of 60 events, DynamoDB", "walks", 1, 50),
     "walks-postgres": Figure("protocol walks of 60 events, PostgreSQL", "walks", 2, 400),
@@ -40,7 +40,7 @@ FIGURES = {
     "stateful-sqlite": Figure("hypothesis stateful, agent and relay, SQLite", "lives", 10, 2_000),
     "stateful-postgres": Figure("hypothesis stateful, agent and relay, PostgreSQL", "lives", 2, 200),
     "stateful-dynamodb": Figure("hypothesis stateful, agent and relay, DynamoDB", "lives", 2, 50),
-    "syscalls": Figure("one cycle broken at a system call (KILL, EIO, ENOSPC)", "breaks", 6, 1_200),
+    "syscalls": Figure("one cycle broken at a system call (KILL, EIO, ENOSPC)", "breaks", 60, 1_200),
     "kills": Figure("random kill loop", "turns", 150, 15_000),
     "power": Figure("power losses", "losses", 300, 10_000),
     "catalogue": Figure("network faults on the wire, by seed", "lives", 12, 2_500),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.test_refill import a_tracker, total
-from tests.long import FACTOR, counted, shares
+from tests.long import counted, shares
 from tests.processes import ROOT, Running, Site, command, environment, get, site
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace: apt-get install strace")
@@ -55,7 +55,7 @@ def many(place: tuple[Site, Running, str]) -> Callable[[str], int]:
 
 
 @pytest.mark.fault(26, 28, 29)
-@pytest.mark.parametrize("turns", shares("syscalls", 8 if FACTOR else 2), ids=str)
+@pytest.mark.parametrize("turns", shares("syscalls", 8), ids=str)
 def test_broken_at_a_system_call_it_ends_equal_to_the_truth(place: tuple[Site, Running, str], many: Callable[[str], int], turns: range) -> None:
     with counted("syscalls", len(turns)):
         for turn in turns:
