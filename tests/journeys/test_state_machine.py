@@ -54,7 +54,7 @@ def test_a_life_that_is_known_to_be_hard_ends_well(life: Callable[[World], None]
 WALKS = {"memory": "walks", "sqlite": "walks-sqlite", "postgres": "walks-postgres", "dynamodb": "walks-dynamodb"}
 
 
-@pytest.mark.parametrize("store, seeds", [(store, seeds) for store, name in WALKS.items() for seeds in shares(name, 4 if count(name) > 8 else 1)], ids=str)
+@pytest.mark.parametrize("store, seeds", [(store, seeds) for store, name in WALKS.items() for seeds in shares(name, min(20, count(name) // 4 or 1))], ids=str)
 def test_a_life_by_chance_ends_well(store: str, seeds: range) -> None:
     with counted(WALKS[store], len(seeds)):
         for seed in seeds:
