@@ -157,8 +157,14 @@ ANSWERS = {
 }
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single run that tries once and waits for nothing."""
+    monkeypatch.setattr("local_agent.commands.once.LONGEST_WAIT_S", 0.0)
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_a_portal_learns_no_secret_and_moves_nothing(house: Theatre, tmp_path: Path, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_portal_learns_no_secret_and_moves_nothing(house: Theatre, tmp_path: Path, impatient: None, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
     house.stage = portal = Portal(ANSWERS[answer])  # type: ignore[assignment]
     options = ["--home", str(tmp_path), "--no-defaults", "--relay", house.url, "--key", KEY.text()]
     assert cli.main(["once", *options]) == 1
@@ -170,7 +176,7 @@ def test_a_portal_learns_no_secret_and_moves_nothing(house: Theatre, tmp_path: P
         assert secret not in portal.log and secret not in (said.out + said.err).encode()
 
 
-def test_a_program_that_took_our_port_is_told_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_that_took_our_port_is_told_nothing(tmp_path: Path, impatient: None, capsys: pytest.CaptureFixture[str]) -> None:
     heard = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         port, done = squatter.getsockname()[1], threading.Event()
