@@ -31,7 +31,7 @@ class Figure:
 
 
 FIGURES = {
-    "walks": Figure("protocol walks of 60 events, memory", "walks", 5_000, 200_000),
+    "walks": Figure("protocol walks of 60 events, memory", "walks", 3_000, 200_000),
     "walks-sqlite": Figure("protocol walks of 60 events, SQLite", "walks", 16, 2_000),
     "walks-dynamodb": Figure("protocol walks of 60 events, DynamoDB", "walks", 1, 50),
     "walks-postgres": Figure("protocol walks of 60 events, PostgreSQL", "walks", 2, 400),
