@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from itertools import takewhile
 
 from ledger.errors import Problem
 
@@ -26,8 +27,8 @@ LONGEST_REST_S = 1.0
 """A store that stood still once must not keep a lane still for long."""
 LONGEST_WAIT_S, PATIENCE_S = 15.0, 18.0
 """An agent gives up after twenty: who would wait so long is not let in, and who did, because the store became slow, is told."""
-LONG_S = 60.0
-"""For whom was turned away so long ago room is kept."""
+LONG_S, MOST_KEPT = 60.0, 0.5
+"""For whom was turned away so long ago room is kept, up to so much of all."""
 MOST_WAITING, MOST_BYTES = 1_000, 32 << 20
 MOST_OF_SENDER, MOST_OF_ADDRESS = 4, MOST_WAITING // 4
 """A sender has one message under way, and perhaps others that he gave up; there may be many behind one address."""
@@ -107,22 +108,22 @@ class Lane:
             self._take(who, -1, -size)
 
     def _has_room(self, who: str, size: int) -> bool:
-        """Of those who were turned away long ago the first comes first: whoever had a turn is back at once, and would always be there before him."""
+        """Whether *who* may come in, with room left for those who go before him; who may not is noted."""
         if not self._queue:
             self._turned_away.clear()
         places = min(MOST_WAITING, LONGEST_WAIT_S / self._each) if self._each else MOST_WAITING
-        now, before = self._clock(), 0
-        for one, since in self._turned_away.items():
-            if one == who or now - since < LONG_S:
-                break
-            before += 1
-        free = 1 - min(before / places, 0.5)
+        free = 1 - min(self._before(who) / places, MOST_KEPT)
         if len(self._queue) < places * free and self._bytes + size <= MOST_BYTES * free:
             self._turned_away.pop(who, None)
             return True
         if len(self._turned_away) < MOST_WAITING:
-            self._turned_away.setdefault(who, now)
+            self._turned_away.setdefault(who, self._clock())
         return False
+
+    def _before(self, who: str) -> int:
+        """How many were turned away long ago, and before *who* was: whoever had a turn is back at once, and would always be there first."""
+        long_ago = self._clock() - LONG_S
+        return sum(1 for _ in takewhile(lambda one: one[0] != who and one[1] <= long_ago, self._turned_away.items()))
 
     def _take(self, who: str, places: int, size: int) -> None:
         self._bytes += size
